@@ -1,0 +1,187 @@
+/* secret.c: see secret.h. */
+#include "common/secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void cmd_secret_free(char *secret)
+{
+    if (secret != NULL) {
+        explicit_bzero(secret, strlen(secret));
+        free(secret);
+    }
+}
+
+char *cmd_secret_from_environment(const char *name)
+{
+    char *value = getenv(name);
+    char *copy = NULL;
+
+    if (value != NULL) {
+        copy = *value == '\0' ? NULL : strdup(value);
+        /* The kernel shows these very bytes; unsetenv leaves them there. */
+        explicit_bzero(value, strlen(value));
+        unsetenv(name);
+    }
+    return copy;
+}
+
+/* It travels as one HTTP field value (RFC 9110 section 5.5). */
+static int check(const char *where, const char *text, size_t len,
+                 struct cmd_problem *p)
+{
+    if (len == 0) {
+        return cmd_problem_set(p, "%s: the token is empty", where);
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < 0x20 || text[i] > 0x7e) {
+            return cmd_problem_set(p,
+                                   "%s: byte %zu of the token is not a "
+                                   "printable ASCII character",
+                                   where, i + 1);
+        }
+    }
+    if (text[0] == ' ' || text[len - 1] == ' ') {
+        return cmd_problem_set(p, "%s: the token begins or ends with a space",
+                               where);
+    }
+    return 0;
+}
+
+/* Reads at most `size` bytes; -1 on an error. */
+static ssize_t read_all(int fd, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    while (len < size) {
+        ssize_t n = read(fd, buf + len, size - len);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return -1;
+        }
+        if (n == 0) {
+            break;
+        }
+        len += (size_t)n;
+    }
+    return (ssize_t)len;
+}
+
+/* systemd shows its credentials with the mode of an access list. */
+static bool is_credential(const char *path)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+
+    return dir != NULL && *dir != '\0' && strncmp(path, dir, strlen(dir)) == 0;
+}
+
+static const char *warning_about(int fd, const char *path)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || is_credential(path) ||
+        (st.st_mode & (S_IRGRP | S_IROTH)) == 0) {
+        return NULL;
+    }
+    return "other users of this machine may read the token file; "
+           "chmod 600 keeps it to its owner";
+}
+
+/* buf has room for CMD_SECRET_MAX + 1 bytes. */
+static int take_file(int fd, const char *path, char *buf, char **ret_secret,
+                     struct cmd_problem *p)
+{
+    ssize_t got = read_all(fd, buf, CMD_SECRET_MAX + 1);
+    size_t len = got < 0 ? 0 : (size_t)got;
+
+    if (got < 0) {
+        return cmd_problem_set(p, "cannot read the token file %s: %s", path,
+                               strerror(errno));
+    }
+    if (len > CMD_SECRET_MAX) {
+        return cmd_problem_set(p, "%s is over %d bytes: not a token file", path,
+                               CMD_SECRET_MAX);
+    }
+    while (len > 0 && (buf[len - 1] == '\n' || buf[len - 1] == '\r')) {
+        len--;
+    }
+    if (check(path, buf, len, p) != 0) {
+        return -1;
+    }
+    *ret_secret = strndup(buf, len);
+    return *ret_secret != NULL ? 0 : cmd_problem_set(p, "out of memory");
+}
+
+int cmd_secret_from_file(const char *path, char **ret_secret,
+                         const char **ret_warning, struct cmd_problem *p)
+{
+    char buf[CMD_SECRET_MAX + 1];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int rc;
+
+    if (fd < 0) {
+        return cmd_problem_set(p, "cannot open the token file %s: %s", path,
+                               strerror(errno));
+    }
+    rc = take_file(fd, path, buf, ret_secret, p);
+    if (rc == 0) {
+        *ret_warning = warning_about(fd, path);
+    }
+    explicit_bzero(buf, sizeof(buf));
+    (void)close(fd);
+    return rc;
+}
+
+static int choose_one(char *from_flag, const char *file, char *from_env,
+                      char **ret_secret, const char **ret_warning,
+                      struct cmd_problem *p)
+{
+    const char *flag_name = from_flag != NULL ? "--token" : "--token-from";
+
+    if (from_flag != NULL && file != NULL) {
+        return cmd_problem_set(p, "two sources for one secret: --token and "
+                                  "--token-from; keep one");
+    }
+    if (from_env != NULL && (from_flag != NULL || file != NULL)) {
+        return cmd_problem_set(p,
+                               "two sources for one secret: %s and TOKEN in "
+                               "the environment; keep one",
+                               flag_name);
+    }
+    if (file != NULL) {
+        return cmd_secret_from_file(file, ret_secret, ret_warning, p);
+    }
+    if (from_flag != NULL &&
+        check("--token", from_flag, strlen(from_flag), p) != 0) {
+        return -1;
+    }
+    if (from_env != NULL &&
+        check("TOKEN in the environment", from_env, strlen(from_env), p) != 0) {
+        return -1;
+    }
+    *ret_secret = from_flag != NULL ? from_flag : from_env;
+    return 0;
+}
+
+int cmd_secret_choose(char *from_flag, const char *file, char *from_env,
+                      char **ret_secret, const char **ret_warning,
+                      struct cmd_problem *p)
+{
+    *ret_secret = NULL;
+    *ret_warning = NULL;
+    if (choose_one(from_flag, file, from_env, ret_secret, ret_warning, p) !=
+        0) {
+        cmd_secret_free(from_flag);
+        cmd_secret_free(from_env);
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* secret.h: the token that a server and its clients share: one of a flag, a
+ * file and an environment variable, never two. A secret is an owned string
+ * that ends in cmd_secret_free. */
+#ifndef CMD_COMMON_SECRET_H
+#define CMD_COMMON_SECRET_H
+
+#include "common/problem.h"
+
+/* Longer than any token, shorter than a file given by mistake. */
+#define CMD_SECRET_MAX 4096
+
+/* Takes the variable out of the environment and of /proc/PID/environ. NULL:
+ * it is not set, or set to nothing. Call it before anything else. */
+char *cmd_secret_from_environment(const char *name);
+
+/* Reads a file (or a pipe) without the newlines at its end. When others may
+ * read the file too, *ret_warning says so; else it is NULL. 0 or -1. */
+int cmd_secret_from_file(const char *path, char **ret_secret,
+                         const char **ret_warning, struct cmd_problem *p);
+
+/* Wipes and frees; NULL is ignored. */
+void cmd_secret_free(char *secret);
+
+/* All three may be NULL; from_flag and from_env are taken over, also on
+ * failure. *ret_secret is NULL when there is no token. 0 or -1. */
+int cmd_secret_choose(char *from_flag, const char *file, char *from_env,
+                      char **ret_secret, const char **ret_warning,
+                      struct cmd_problem *p);
+
+#endif

@@ -1,0 +1,44 @@
+/* upstreams.h: what a client serves, as --upstream writes it.
+ *
+ *   list = item *("," item)
+ *   item = [endpoint "="] url
+ *
+ * An item that begins with a scheme ("http://") has no endpoint and serves
+ * every host; so does one without "=", or with a "?" before it. Otherwise all
+ * before the first "=" is the endpoint: host, *.host, host/path, /path, or
+ * "*" for every host. A url without scheme gets "http://".
+ *
+ * Commas and "=" are allowed inside a URL, so not every comma ends an item.
+ *   - Before the path it does: no host name holds a comma.
+ *   - In the path it does when what follows looks like an item: scheme://,
+ *     name=scheme:// or name=host:port.
+ *   - In the query it does only for scheme:// and name=scheme://.
+ * A comma that looks like a separator and is none is written %2C. */
+#ifndef CMD_COMMON_UPSTREAMS_H
+#define CMD_COMMON_UPSTREAMS_H
+
+#include "common/problem.h"
+#include <stddef.h>
+
+struct cmd_upstream {
+    char *endpoint; /* owned; "" for every host */
+    char *url;      /* owned */
+};
+
+/* Starts as all zero. */
+struct cmd_upstreams {
+    struct cmd_upstream *items; /* owned */
+    size_t count;
+};
+
+/* Adds a list. -1: it is malformed, or an endpoint is there already; then
+ * the problem names both. `upstreams` is a struct cmd_upstreams, so that the
+ * function serves as a flag's `take`. */
+int cmd_upstreams_add(const char *list, void *upstreams, struct cmd_problem *p);
+
+void cmd_upstreams_fini(struct cmd_upstreams *u);
+
+/* For people: "*" for every host. */
+const char *cmd_upstream_endpoint_name(const struct cmd_upstream *u);
+
+#endif

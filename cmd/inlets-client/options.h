@@ -1,0 +1,45 @@
+/* options.h: the command line of inlets-client. */
+#ifndef CMD_INLETS_CLIENT_OPTIONS_H
+#define CMD_INLETS_CLIENT_OPTIONS_H
+
+#include "common/problem.h"
+#include "common/upstreams.h"
+#include <inlets/client.h>
+#include <stdbool.h>
+
+struct cmd_client_options {
+    struct inlets_client_opts *client; /* borrowed; filled in */
+    struct cmd_upstreams upstreams;    /* owned */
+    char *token;                       /* owned; NULL: none */
+    const char *token_file;            /* of --token-from */
+    const char *token_warning;         /* NULL: none */
+    bool print_token;
+    bool insecure;
+    bool strict_forwarding;
+    bool no_wrapping;
+    bool is_server;
+    bool help;
+    bool version;
+    int log_level;  /* enum inlets_log_level */
+    int log_format; /* enum cmd_log_format */
+};
+
+extern const char cmd_client_help[];
+
+/* Reads the line. env_token (may be NULL) is taken over. With help or version
+ * set, nothing else counts. 0 or -1; in both cases cmd_client_options_fini is
+ * due. `client` has been initialised and outlives o. */
+int cmd_client_options_parse(struct cmd_client_options *o,
+                             struct inlets_client_opts *client, int argc,
+                             char **argv, char *env_token,
+                             struct cmd_problem *p);
+/* What the library refused, in terms of the flag it came from. */
+void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p);
+void cmd_client_explain_upstream(const struct cmd_upstream *u, int err,
+                                 struct cmd_problem *p);
+
+/* Wipes the token; the rest stays. */
+void cmd_client_options_forget_token(struct cmd_client_options *o);
+void cmd_client_options_fini(struct cmd_client_options *o);
+
+#endif

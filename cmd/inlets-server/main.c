@@ -1,0 +1,216 @@
+/* inlets-server: an exit node. Reads flags, listens, and lets libinlets do
+ * the rest until a signal comes: the first one drains, the second one cuts.
+ *
+ * Life: options -> start -> loop -> (drain) -> stop. Only the server and the
+ * two signal handles keep the loop alive; stop() closes all three, so the
+ * loop ends by itself. */
+#include "options.h"
+
+#include "common/address.h"
+#include "common/logsink.h"
+#include "common/process.h"
+#include "common/secret.h"
+#include <inlets/inlets.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define PROGRAM "inlets-server"
+
+struct program {
+    uv_loop_t loop;
+    struct cmd_log log;
+    struct cmd_signals signals;
+    struct inlets_server *server;
+};
+
+static void report_oddities(struct cmd_log *log,
+                            const struct cmd_server_options *o)
+{
+    cmd_log_warn_if(log, o->token_warning != NULL, o->token_warning);
+    cmd_log_warn_if(
+        log, o->no_wrapping,
+        "--disable-transport-wrapping does nothing: answers are never "
+        "rewritten");
+    cmd_log_warn_if(
+        log, o->upstream != NULL,
+        "--upstream does nothing here: clients say what they serve");
+    cmd_log_warn_if(log, o->plan.data_narrowed,
+                    "visitors share the clients' port, so its address too; "
+                    "--control-port sets them apart");
+    cmd_log_warn_if(
+        log, o->token == NULL && !cmd_address_is_loopback(o->plan.control_addr),
+        "DANGER: anyone who reaches the clients' port can serve any host");
+    if (o->token != NULL && o->print_token) {
+        cmd_log_say(log, INLETS_LOG_INFO, "token", "token", o->token, NULL);
+    }
+}
+
+/* --- the end --------------------------------------------------------------*/
+
+static void stop(void *user)
+{
+    struct program *program = user;
+
+    cmd_signals_stop(&program->signals);
+    inlets_server_close(program->server, NULL, NULL);
+    program->server = NULL;
+}
+
+static void on_signal(int signum, unsigned count, void *user)
+{
+    struct program *program = user;
+    const char *name = signum == SIGINT ? "SIGINT" : "SIGTERM";
+
+    if (count > 1) {
+        cmd_log_say(&program->log, INLETS_LOG_INFO, "stopping at once",
+                    "signal", name, NULL);
+        stop(program);
+        return;
+    }
+    cmd_log_say(&program->log, INLETS_LOG_INFO,
+                "draining; a second signal stops at once", "signal", name,
+                NULL);
+    inlets_server_drain(program->server, stop, program);
+}
+
+/* --- the beginning --------------------------------------------------------*/
+
+static const char *remedy(int err)
+{
+    switch (err) {
+    case INLETS_EADDRINUSE:
+        return "; stop what uses it, or choose another port with --port "
+               "(--control-port for clients)";
+    case INLETS_EPERM:
+        return "; ports below 1024 need CAP_NET_BIND_SERVICE, as the systemd "
+               "unit in examples/systemd gives it, or choose another --port";
+    case INLETS_EADDRNOTAVAIL:
+        return "; --data-addr, --control-addr and --bind-addr name an address "
+               "of this machine";
+    default:
+        return "";
+    }
+}
+
+static const char *purpose(unsigned what)
+{
+    return what == INLETS_LISTEN_VISITORS  ? "visitors"
+           : what == INLETS_LISTEN_TUNNELS ? "clients"
+                                           : "visitors and clients";
+}
+
+/* The index-th listening socket. */
+static int listen_on(struct program *program, const char *address, int port,
+                     unsigned what, size_t index)
+{
+    char text[CMD_ADDRESS_MAX];
+    int err;
+
+    cmd_address_join(address, port, "", text, sizeof(text));
+    err = inlets_server_listen(program->server, text, what);
+    if (err != 0) {
+        cmd_address_join(address, port, "0.0.0.0", text, sizeof(text));
+        cmd_process_fail(&program->log, PROGRAM, "cannot listen on %s: %s%s",
+                         text, inlets_strerror(err), remedy(err));
+        return err;
+    }
+    cmd_address_join(address, (int)inlets_server_port(program->server, index),
+                     "*", text, sizeof(text));
+    cmd_log_say(&program->log, INLETS_LOG_INFO, "listening", "address", text,
+                "for", purpose(what), NULL);
+    return 0;
+}
+
+static int listen_all(struct program *program,
+                      const struct cmd_listen_plan *plan)
+{
+    unsigned what =
+        INLETS_LISTEN_VISITORS | (plan->shared ? INLETS_LISTEN_TUNNELS : 0);
+    int err = listen_on(program, plan->data_addr, plan->port, what, 0);
+
+    if (err != 0 || plan->shared) {
+        return err;
+    }
+    return listen_on(program, plan->control_addr, plan->control_port,
+                     INLETS_LISTEN_TUNNELS, 1);
+}
+
+static int start(struct program *program, const struct cmd_server_options *o)
+{
+    struct inlets_server_opts *s = o->server;
+    int err;
+
+    s->token = o->token;
+    s->allow_anyone = o->allow_anyone;
+    s->log = cmd_log_write;
+    s->log_level = o->log_level;
+    s->user = &program->log;
+    err = inlets_server_new(&program->server, &program->loop, s);
+    if (err != 0) {
+        cmd_process_fail(&program->log, PROGRAM, "cannot start: %s",
+                         inlets_strerror(err));
+        return err;
+    }
+    err = listen_all(program, &o->plan);
+    if (err == 0) {
+        err = cmd_signals_start(&program->signals, &program->loop, on_signal,
+                                program);
+    }
+    if (err != 0) {
+        stop(program);
+    }
+    return err;
+}
+
+static int run(struct cmd_server_options *o)
+{
+    struct program program = {
+        .log = {.fd = STDERR_FILENO,
+                .format = (enum cmd_log_format)o->log_format,
+                .level = (enum inlets_log_level)o->log_level}};
+    int status = CMD_EXIT_OK;
+
+    if (uv_loop_init(&program.loop) != 0) {
+        cmd_process_fail(&program.log, PROGRAM, "cannot make an event loop");
+        return CMD_EXIT_FAILED;
+    }
+    report_oddities(&program.log, o);
+    if (start(&program, o) != 0) {
+        status = CMD_EXIT_FAILED;
+    }
+    /* The library has its own copy. */
+    cmd_server_options_fini(o);
+    cmd_process_hide();
+    (void)uv_run(&program.loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&program.loop) != 0) {
+        cmd_process_fail(&program.log, PROGRAM, "handles were left open");
+        status = CMD_EXIT_FAILED;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    char *env_token = cmd_secret_from_environment("TOKEN");
+    struct inlets_server_opts opts;
+    struct cmd_server_options o;
+    struct cmd_problem problem;
+    int status = CMD_EXIT_OK;
+
+    cmd_process_prepare();
+    inlets_server_opts_init(&opts);
+    if (cmd_server_options_parse(&o, &opts, argc, argv, env_token, &problem) !=
+        0) {
+        status = cmd_process_usage(PROGRAM, &problem);
+    } else if (o.help) {
+        (void)fputs(cmd_server_help, stdout);
+    } else if (o.version) {
+        cmd_process_version(PROGRAM);
+    } else {
+        status = run(&o);
+    }
+    cmd_server_options_fini(&o);
+    return status;
+}

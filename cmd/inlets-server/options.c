@@ -1,0 +1,147 @@
+/* options.c: see options.h. */
+#include "options.h"
+
+#include "common/flags.h"
+#include "common/logsink.h"
+#include "common/secret.h"
+
+const char cmd_server_help[] =
+    "Usage: inlets-server [flag ...]\n"
+    "An exit node: takes visitors' HTTP requests, and sends them through the\n"
+    "tunnels of the clients (inlets-client) that serve their hosts.\n"
+    "\n"
+    "  -p, --port N           for visitors and clients; 8000, or $PORT\n"
+    "  -c, --control-port N   for clients, apart from the visitors' port\n"
+    "      --data-addr ADDR, --control-addr ADDR, -b, --bind-addr ADDR (both)\n"
+    "                         listen on one address; else all, IPv4 and IPv6\n"
+    "  -f, --token-from FILE  the secret that clients must show, in a file\n"
+    "  -t, --token SECRET     the secret itself; or $TOKEN\n"
+    "      --allow-anyone-to-serve-any-host\n"
+    "                         DANGER: clients need no secret\n"
+    "      --print-token      log the secret\n"
+    "      --tunnel-path PATH where clients connect; /tunnel\n"
+    "      --max-streams N    requests at once per client, then 503; 16384\n"
+    "      --head-timeout, --idle-timeout, --gateway-timeout, --ping, --dead,\n"
+    "      --drain TIME       10s, 60s, 60s, 10s, 20s, 30s; like 500ms or 1m\n"
+    "      --log-format text|json, --log-level error|warn|info|debug\n"
+    "  -v, --version; -h, --help\n"
+    "\n"
+    "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
+    "Examples:\n"
+    "  inlets-server --port 80 --control-port 8123 --token-from token.txt\n"
+    "  inlets-server --bind-addr 127.0.0.1\n"
+    "More: man inlets-server\n";
+
+static int read_flags(struct cmd_server_options *o, int argc, char **argv,
+                      struct cmd_problem *p)
+{
+    struct inlets_server_opts *s = o->server;
+    struct cmd_listen_options *l = &o->listen;
+    const struct cmd_flag flags[] = {
+        {"port", 'p', CMD_FLAG_PORT, &l->port, .env = "PORT"},
+        {"control-port", 'c', CMD_FLAG_PORT, &l->control_port},
+        {"data-addr", 0, CMD_FLAG_ADDRESS, &l->data_addr},
+        {"control-addr", 0, CMD_FLAG_ADDRESS, &l->control_addr},
+        {"bind-addr", 'b', CMD_FLAG_ADDRESS, &l->bind_addr},
+        {"token", 't', CMD_FLAG_SECRET, &o->token},
+        {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
+        {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
+        {"print-token", 0, CMD_FLAG_BOOL, &o->print_token},
+        {"allow-anyone-to-serve-any-host", 0, CMD_FLAG_BOOL, &o->allow_anyone},
+        {"tunnel-path", 0, CMD_FLAG_STRING, &s->tunnel_path},
+        {"max-streams", 0, CMD_FLAG_COUNT, &s->max_streams},
+        {"head-timeout", 0, CMD_FLAG_MS, &s->head_timeout_ms, .minimum = 1},
+        {"idle-timeout", 0, CMD_FLAG_MS, &s->idle_timeout_ms, .minimum = 1},
+        {"gateway-timeout", 0, CMD_FLAG_MS, &s->gateway_timeout_ms,
+         .minimum = 1},
+        {"ping", 0, CMD_FLAG_MS, &s->ping_ms, .minimum = 1},
+        {"dead", 0, CMD_FLAG_MS, &s->dead_ms, .minimum = 1},
+        {"drain", 0, CMD_FLAG_MS, &s->drain_ms},
+        {"log-format", 0, CMD_FLAG_CHOICE, &o->log_format,
+         .choices = cmd_flag_log_formats},
+        {"log-level", 0, CMD_FLAG_CHOICE, &o->log_level,
+         .choices = cmd_flag_log_levels},
+        /* Of earlier inlets: accepted, so that old commands run. */
+        {"disable-transport-wrapping", 0, CMD_FLAG_BOOL, &o->no_wrapping},
+        {"server", 0, CMD_FLAG_BOOL, &o->is_server},
+        {"upstream", 'u', CMD_FLAG_STRING, &o->upstream},
+        {"version", 'v', CMD_FLAG_STOP, &o->version},
+        {"help", 'h', CMD_FLAG_STOP, &o->help},
+        {NULL}};
+
+    return cmd_flags_parse(flags, argc, argv, p);
+}
+
+static int check_token(const struct cmd_server_options *o,
+                       struct cmd_problem *p)
+{
+    if (o->token != NULL || o->allow_anyone ||
+        cmd_address_is_loopback(o->plan.control_addr)) {
+        return 0;
+    }
+    return cmd_problem_set(
+        p,
+        "without a token, whoever reaches port %d can serve any host.\n"
+        "One of these is needed:\n"
+        "  --token-from FILE                 a secret that clients must show\n"
+        "  --control-addr 127.0.0.1          clients of this machine only\n"
+        "  --allow-anyone-to-serve-any-host  if that is what you want",
+        o->plan.control_port);
+}
+
+/* What the flags say together. */
+static int check(struct cmd_server_options *o, struct cmd_problem *p)
+{
+    if (!o->is_server) {
+        return cmd_problem_set(p, "--server=false: the other end is a program "
+                                  "of its own, inlets-client");
+    }
+    if (o->server->ping_ms >= o->server->dead_ms) {
+        return cmd_problem_set(p,
+                               "--ping (%ums) must be shorter than --dead "
+                               "(%ums): pings show that a client lives",
+                               o->server->ping_ms, o->server->dead_ms);
+    }
+    if (o->server->tunnel_path != NULL && *o->server->tunnel_path != '/') {
+        return cmd_problem_set(p, "--tunnel-path: '%s' does not begin with /",
+                               o->server->tunnel_path);
+    }
+    if (cmd_listen_plan_make(&o->listen, &o->plan, p) != 0) {
+        return -1;
+    }
+    return check_token(o, p);
+}
+
+int cmd_server_options_parse(struct cmd_server_options *o,
+                             struct inlets_server_opts *server, int argc,
+                             char **argv, char *env_token,
+                             struct cmd_problem *p)
+{
+    char *flag_token;
+    int rc;
+
+    *o = (struct cmd_server_options){
+        .server = server,
+        .listen = {.port = 8000, .control_port = -1},
+        .is_server = true,
+        .log_level = INLETS_LOG_INFO};
+    rc = read_flags(o, argc, argv, p);
+    flag_token = o->token;
+    o->token = NULL;
+    if (rc != 0 || o->help || o->version) {
+        cmd_secret_free(flag_token);
+        cmd_secret_free(env_token);
+        return rc;
+    }
+    if (cmd_secret_choose(flag_token, o->token_file, env_token, &o->token,
+                          &o->token_warning, p) != 0) {
+        return -1;
+    }
+    return check(o, p);
+}
+
+void cmd_server_options_fini(struct cmd_server_options *o)
+{
+    cmd_secret_free(o->token);
+    o->token = NULL;
+}

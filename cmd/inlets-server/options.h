@@ -1,0 +1,38 @@
+/* options.h: the command line of inlets-server. */
+#ifndef CMD_INLETS_SERVER_OPTIONS_H
+#define CMD_INLETS_SERVER_OPTIONS_H
+
+#include "common/address.h"
+#include "common/problem.h"
+#include <inlets/server.h>
+
+struct cmd_server_options {
+    struct inlets_server_opts *server; /* borrowed; filled in */
+    struct cmd_listen_options listen;
+    struct cmd_listen_plan plan;
+    char *token;               /* owned; NULL: none */
+    const char *token_file;    /* of --token-from */
+    const char *token_warning; /* NULL: none */
+    const char *upstream;
+    bool print_token;
+    bool allow_anyone;
+    bool no_wrapping;
+    bool is_server;
+    bool help;
+    bool version;
+    int log_level;  /* enum inlets_log_level */
+    int log_format; /* enum cmd_log_format */
+};
+
+extern const char cmd_server_help[];
+
+/* Reads the line. env_token (may be NULL) is taken over. With help or version
+ * set, nothing else counts. 0 or -1; in both cases cmd_server_options_fini is
+ * due. `server` has been initialised and outlives o. */
+int cmd_server_options_parse(struct cmd_server_options *o,
+                             struct inlets_server_opts *server, int argc,
+                             char **argv, char *env_token,
+                             struct cmd_problem *p);
+void cmd_server_options_fini(struct cmd_server_options *o);
+
+#endif

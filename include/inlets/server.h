@@ -1,0 +1,94 @@
+/* server.h: the exit node: it takes visitors' requests and sends them
+ * through the tunnels of its clients.
+ *
+ * new -> listen... -> (handle...) -> (drain) -> close(cb). One thread: the
+ * loop's. The caller owns the loop and must have SIGPIPE ignored. */
+#ifndef INLETS_SERVER_H
+#define INLETS_SERVER_H
+
+#include <inlets/err.h>
+#include <inlets/exchange.h>
+#include <inlets/export.h>
+#include <inlets/log.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uv_loop_s;
+struct inlets_server;
+
+/* What a listening address serves; both may share one. */
+#define INLETS_LISTEN_VISITORS 1u
+#define INLETS_LISTEN_TUNNELS 2u
+
+struct inlets_server_opts {
+    size_t size; /* set by inlets_server_opts_init */
+
+    /* The secret that clients must show. Copied; wiped at close. NULL needs
+     * allow_anyone, unless every tunnel address is loopback. */
+    const char *token;
+    /* DANGER: whoever reaches the tunnel port may serve any host. */
+    int allow_anyone;
+    const char *tunnel_path; /* default "/tunnel" */
+
+    uint32_t head_timeout_ms;   /* default 10,000: a request head, then 408 */
+    uint32_t idle_timeout_ms;   /* default 60,000 between requests */
+    uint32_t gateway_timeout_ms;/* default 60,000 to the response head: 504 */
+    uint32_t ping_ms;           /* default 10,000 */
+    uint32_t dead_ms;           /* default 20,000 without a received byte */
+    uint32_t drain_ms;          /* default 30,000 */
+    uint32_t max_streams;       /* default 16,384 per tunnel, then 503 */
+
+    inlets_log_fn log; /* NULL: silent */
+    int log_level;     /* enum inlets_log_level, default INLETS_LOG_INFO */
+    /* An endpoint came up (1) or went down (0): "host", "host/path" or "*". */
+    void (*on_endpoint)(struct inlets_server *server, const char *endpoint,
+                        int up, void *user);
+    void *user; /* for log and on_endpoint */
+};
+
+/* Fills in the defaults. */
+#define inlets_server_opts_init(opts)                                          \
+    inlets_server_opts_init_sized((opts), sizeof(*(opts)))
+INLETS_API void inlets_server_opts_init_sized(struct inlets_server_opts *opts,
+                                              size_t size);
+
+/* Makes a server on the loop. Errors: INLETS_EINVAL, INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
+                  const struct inlets_server_opts *opts);
+
+/* Listens on "host:port", "[::1]:port" or ":port" (all addresses, IPv4 and
+ * IPv6); port 0 lets the system choose. host is an address, not a name.
+ * Errors: INLETS_EINVAL, INLETS_EADDRINUSE, INLETS_EADDRNOTAVAIL,
+ * INLETS_EPERM, INLETS_EAUTH (tunnels beyond loopback without a token and
+ * without allow_anyone), INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int inlets_server_listen(struct inlets_server *server,
+                                                    const char *address,
+                                                    unsigned what);
+
+/* The port that the index-th successful listen got; 0 if there is none. */
+INLETS_API unsigned inlets_server_port(const struct inlets_server *server,
+                                       size_t index);
+
+/* Answers `endpoint` (as in inlets_client_expose_url) on the exit node
+ * itself. Errors: INLETS_EINVAL, INLETS_ECONFLICT, INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_server_handle(struct inlets_server *server, const char *endpoint,
+                     inlets_handler_fn handler, void *user);
+
+/* Stops listening, tells the clients to go elsewhere, lets running requests
+ * end (at most drain_ms), then calls cb (may be NULL). Close is still due. */
+INLETS_API void inlets_server_drain(struct inlets_server *server,
+                                    void (*cb)(void *user), void *user);
+
+/* Cuts what is running and frees the server; cb (may be NULL) runs when
+ * nothing of it is left on the loop. NULL and a second call are ignored. */
+INLETS_API void inlets_server_close(struct inlets_server *server,
+                                    void (*cb)(void *user), void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

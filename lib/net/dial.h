@@ -1,0 +1,17 @@
+/* net/dial.h: the dialer of <base/dial.h> over libuv: getaddrinfo on the
+ * thread pool, then each address in turn, as the resolver sorts them, until
+ * one answers or the deadline comes.
+ *
+ * Numeric addresses are not asked of the resolver. Errors: INLETS_EDNS,
+ * INLETS_EREFUSED, INLETS_ETIMEDOUT, INLETS_ENETWORK, INLETS_EMFILE,
+ * INLETS_ENOMEM and what else connect(2) says. due_ms is required. A loop
+ * closes only when the resolver has answered, also for a cancelled dial. */
+#ifndef INL_NET_DIAL_H
+#define INL_NET_DIAL_H
+
+#include "base/dial.h"
+#include "net/loop.h"
+
+void inl_net_dialer_init(struct inl_dialer *dialer, struct inl_loop *loop);
+
+#endif

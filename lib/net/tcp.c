@@ -1,0 +1,487 @@
+/* net/tcp.c: the carrier of links: one uv_tcp_t.
+ *
+ * Happy path: inl_tcp_new, connect or accept (by the caller), inl_tcp_started;
+ * then at the end of each turn that marked the link dirty: write what the
+ * socket takes, send the FIN when it is time, start or stop reading.
+ *
+ * Writing. uv_try_write first: most bytes leave without a request. When the
+ * socket is full, or this link has had its share of the turn, one uv_write of
+ * at most WAKE_BYTES follows; its callback is the sign that there is room
+ * again, and meanwhile the rest stays in the machines, in their order.
+ *
+ * Reading. Into the loop's buffer, never more than rx_room. While reading is
+ * stopped libuv reports neither FIN nor RST, so a timer asks the kernel once
+ * a second whether the connection is dead.
+ *
+ * Failure: whatever fails closes the link with the error; the machine hears
+ * of it by `gone`, and link.c calls release from `later`.
+ *
+ * Who frees: only on_closed, the close callback of the uv handle. libuv has
+ * by then called back for the write and the shutdown that were in flight. */
+#include "net/tcp.h"
+
+#include "base/mem.h"
+#include "net/address.h"
+#include <errno.h>
+#include <inlets/err.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* What one uv_try_write offers at most. */
+#define VECTORS 64u
+/* What one link may write in a turn before the others, and the reading, get
+ * theirs. */
+#define TURN_BYTES (1024u * 1024)
+/* The request whose end says that the socket takes bytes again. No more
+ * vectors than uv_write_t holds itself, so that libuv allocates nothing (in
+ * 1.44 a failure there leaves the loop counting a request for ever). */
+#define WAKE_BYTES (64u * 1024)
+#define WAKE_VECTORS 4u
+#define READ_BYTES (64u * 1024)
+#define WATCH_MS 1000u
+
+/* What the kernel may hold unsent, under our schedule of who goes first
+ * (TUNNEL.md): LOWAT_MS of the present rate within these bounds. A fixed
+ * minimum would cost a third more CPU on a fast link, the kernel's default
+ * seconds of delay on a slow one. Sent and not yet acknowledged bytes do not
+ * count, so this limits no window. */
+#define LOWAT_MIN_BYTES (128u * 1024)
+#define LOWAT_MAX_BYTES (4096u * 1024)
+#define LOWAT_MS 10u
+#define RATE_MS 100u /* the shortest time to measure a rate */
+
+static struct inl_tcp *tcp_of(struct inl_link *l)
+{
+    return inl_container(l, struct inl_tcp, link);
+}
+
+static uv_stream_t *stream_of(struct inl_tcp *t)
+{
+    return (uv_stream_t *)&t->tcp;
+}
+
+static void fail(struct inl_tcp *t, int status)
+{
+    inl_link_close(&t->link, inl_error_from_uv(status));
+}
+
+/* --- Writing ------------------------------------------------------------- */
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct inl_tcp *t = req->data;
+    size_t n = t->write_bytes;
+
+    inl_loop_enter(t->loop);
+    t->write_bytes = 0;
+    inl_queue_clear(&t->sending);
+    if (t->link.closed) {
+        return;
+    }
+    if (status < 0) {
+        fail(t, status);
+        return;
+    }
+    inl_link_tx_done(&t->link, n);
+    inl_link_wake(&t->link);
+}
+
+/* Copies vectors to libuv's type, max bytes in all; returns the bytes. */
+static size_t to_bufs(uv_buf_t *bufs, unsigned *count, const struct iovec *v,
+                      size_t n, size_t max)
+{
+    size_t sum = 0;
+    unsigned i;
+
+    for (i = 0; i < n && sum < max; i++) {
+        size_t len = v[i].iov_len < max - sum ? v[i].iov_len : max - sum;
+
+        bufs[i] = uv_buf_init(v[i].iov_base, (unsigned)len);
+        sum += len;
+    }
+    *count = i;
+    return sum;
+}
+
+/* Shares the front of `out`, which is not empty, with `sending`. The vectors
+ * are taken from there: a small piece may have been copied on the way. */
+static int share_front(struct inl_tcp *t, uv_buf_t *bufs, unsigned *ret_count)
+{
+    struct iovec v[WAKE_VECTORS];
+    size_t n = inl_queue_peek(&t->link.out, v, WAKE_VECTORS);
+    int err = inl_queue_share(&t->sending, &t->link.out, 0,
+                              to_bufs(bufs, ret_count, v, n, WAKE_BYTES));
+
+    if (err == 0) {
+        n = inl_queue_peek(&t->sending, v, WAKE_VECTORS);
+        t->write_bytes = to_bufs(bufs, ret_count, v, n, WAKE_BYTES);
+    }
+    return err;
+}
+
+static void start_write(struct inl_tcp *t)
+{
+    uv_buf_t bufs[WAKE_VECTORS];
+    unsigned count;
+    int err;
+
+    err = share_front(t, bufs, &count);
+    if (err != 0) {
+        inl_link_close(&t->link, err);
+        return;
+    }
+    t->write.data = t;
+    err = uv_write(&t->write, stream_of(t), bufs, count, on_written);
+    if (err != 0) {
+        t->write_bytes = 0;
+        inl_queue_clear(&t->sending);
+        fail(t, err);
+    }
+}
+
+/* One uv_try_write. Returns whether the socket took all that it was offered. */
+static bool try_write(struct inl_tcp *t, const struct iovec *v, size_t n,
+                      size_t *budget)
+{
+    uv_buf_t bufs[VECTORS];
+    unsigned count;
+    size_t sum = to_bufs(bufs, &count, v, n, *budget);
+    int sent = uv_try_write(stream_of(t), bufs, count);
+
+    if (sent == UV_EAGAIN) {
+        return false;
+    }
+    if (sent < 0) {
+        fail(t, sent);
+        return false;
+    }
+    *budget -= (size_t)sent;
+    inl_link_tx_done(&t->link, (size_t)sent);
+    return (size_t)sent == sum;
+}
+
+static void flush(struct inl_tcp *t)
+{
+    size_t budget = TURN_BYTES;
+    bool more = true;
+
+    while (!t->link.closed && t->write_bytes == 0) {
+        struct iovec v[VECTORS];
+        size_t n = inl_link_tx_peek(&t->link, v, VECTORS);
+
+        if (n == 0 || t->link.closed) {
+            return;
+        }
+        if (more && budget > 0) {
+            more = try_write(t, v, n, &budget);
+        } else {
+            start_write(t);
+        }
+    }
+}
+
+static void set_lowat(struct inl_tcp *t, unsigned bytes)
+{
+#ifdef TCP_NOTSENT_LOWAT
+    uv_os_fd_t fd;
+
+    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
+                         sizeof(bytes));
+    }
+#endif
+    t->lowat = bytes;
+}
+
+/* Follows the rate up at once, and down only from four times the need, so
+ * that a steady rate costs no system calls. */
+static void follow_rate(struct inl_tcp *t)
+{
+    uint64_t passed_ms = t->loop->env.now_ms - t->rate_at_ms;
+    uint64_t bytes = t->link.bytes_out - t->rate_from;
+    unsigned need = LOWAT_MIN_BYTES;
+
+    if (passed_ms < RATE_MS) {
+        return;
+    }
+    while (need < LOWAT_MAX_BYTES && need < bytes * LOWAT_MS / passed_ms) {
+        need *= 2;
+    }
+    if (need > t->lowat || need <= t->lowat / 4) {
+        set_lowat(t, need);
+    }
+    t->rate_at_ms = t->loop->env.now_ms;
+    t->rate_from = t->link.bytes_out;
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    struct inl_tcp *t = req->data;
+
+    inl_loop_enter(t->loop);
+    if (t->link.closed) {
+        return;
+    }
+    if (status < 0) {
+        fail(t, status);
+        return;
+    }
+    t->link.tx_ended = true;
+    inl_link_wake(&t->link);
+}
+
+static void end_writing(struct inl_tcp *t)
+{
+    int err;
+
+    if (t->link.closed || t->shutting || t->write_bytes > 0 ||
+        !inl_link_wants_fin(&t->link)) {
+        return;
+    }
+    t->shutting = true;
+    t->shutdown.data = t;
+    err = uv_shutdown(&t->shutdown, stream_of(t), on_shutdown);
+    if (err != 0) {
+        fail(t, err);
+    }
+}
+
+/* --- Reading ------------------------------------------------------------- */
+
+static void update_reading(struct inl_tcp *t);
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
+{
+    struct inl_tcp *t = handle->data;
+    size_t room = inl_link_rx_room(&t->link);
+
+    (void)suggested;
+    if (room > READ_BYTES) {
+        room = READ_BYTES;
+    }
+    /* Without room on_read gets UV_ENOBUFS, and stops. */
+    *ret_buf = uv_buf_init((char *)t->loop->read_buf, (unsigned)room);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct inl_tcp *t = stream->data;
+
+    inl_loop_enter(t->loop);
+    if (t->link.closed) {
+        update_reading(t);
+    } else if (n > 0) {
+        inl_link_rx(&t->link, (const uint8_t *)buf->base, (size_t)n);
+        update_reading(t);
+    } else if (n == UV_EOF) {
+        inl_link_rx_eof(&t->link);
+        update_reading(t);
+    } else if (n == UV_ENOBUFS && buf->len == 0) {
+        update_reading(t);
+    } else if (n < 0) {
+        fail(t, (int)n);
+        update_reading(t);
+    }
+}
+
+#ifdef __linux__
+static int tcp_state(struct inl_tcp *t)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+    uv_os_fd_t fd;
+
+    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) != 0 ||
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+        return TCP_ESTABLISHED;
+    }
+    return info.tcpi_state;
+}
+
+/* Did the peer send its FIN, or is the connection dead? After both FINs the
+ * kernel says TCP_CLOSE too, without an error and perhaps with bytes that we
+ * have not read yet: the difference is for look() to see. */
+static bool peer_left(struct inl_link *l)
+{
+    switch (tcp_state(tcp_of(l))) {
+    case TCP_CLOSE_WAIT:
+    case TCP_LAST_ACK:
+    case TCP_CLOSING:
+    case TCP_TIME_WAIT:
+    case TCP_CLOSE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Closes the link if the connection died while nobody read. */
+static void look(struct inl_tcp *t)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+    uv_os_fd_t fd;
+
+    if (tcp_state(t) == TCP_CLOSE &&
+        uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0 &&
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
+        error != 0) {
+        fail(t, uv_translate_sys_error(error));
+    }
+}
+#else
+static bool peer_left(struct inl_link *l)
+{
+    (void)l;
+    return false;
+}
+
+static void look(struct inl_tcp *t)
+{
+    (void)t;
+}
+#endif
+
+/* Keeps the watch on while reading is off. Starting to read does not turn it
+ * off: that would be work in the heap at each change. */
+static void watch(struct inl_tcp *t)
+{
+    if (!t->link.closed && !t->reading && t->watch.due_ms == 0) {
+        (void)inl_timer_at(&t->loop->env, &t->watch,
+                           t->loop->env.now_ms + WATCH_MS);
+    }
+}
+
+static void on_watch(struct inl_timer *timer)
+{
+    struct inl_tcp *t = inl_container(timer, struct inl_tcp, watch);
+
+    if (!t->link.closed && !t->reading) {
+        look(t);
+        watch(t);
+    }
+}
+
+static void update_reading(struct inl_tcp *t)
+{
+    struct inl_link *l = &t->link;
+    bool want = !l->closed && !l->rx_ended && inl_link_rx_room(l) > 0;
+    int err;
+
+    if (want && !t->reading) {
+        err = uv_read_start(stream_of(t), on_alloc, on_read);
+        if (err != 0) {
+            fail(t, err);
+            return;
+        }
+    } else if (!want && t->reading) {
+        (void)uv_read_stop(stream_of(t));
+    }
+    t->reading = want;
+    watch(t);
+}
+
+/* --- Life ---------------------------------------------------------------- */
+
+static void turn(struct inl_link *l)
+{
+    struct inl_tcp *t = tcp_of(l);
+
+    if (t->released) {
+        return;
+    }
+    flush(t);
+    follow_rate(t);
+    end_writing(t);
+    update_reading(t);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct inl_tcp *t = handle->data;
+
+    inl_queue_fini(&t->sending);
+    inl_link_fini(&t->link);
+    t->loop->live--;
+    inl_free(t);
+}
+
+/* uv_tcp_close_reset refuses after uv_shutdown; the kernel does not. */
+static void want_reset(struct inl_tcp *t)
+{
+    const struct linger now = {.l_onoff = 1, .l_linger = 0};
+    uv_os_fd_t fd;
+
+    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+}
+
+static void release(struct inl_link *l, bool reset)
+{
+    struct inl_tcp *t = tcp_of(l);
+
+    if (t->released) {
+        return;
+    }
+    t->released = true;
+    inl_timer_off(&t->loop->env, &t->watch);
+    if (reset) {
+        want_reset(t);
+    }
+    uv_close((uv_handle_t *)&t->tcp, on_closed);
+}
+
+static const struct inl_carrier_ops carrier_ops = {
+    .turn = turn,
+    .release = release,
+    .peer_left = peer_left,
+};
+
+struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err)
+{
+    struct inl_tcp *t = inl_calloc(1, sizeof(*t));
+    int err;
+
+    if (t == NULL) {
+        *ret_err = INLETS_ENOMEM;
+        return NULL;
+    }
+    err = uv_tcp_init(loop->uv, &t->tcp);
+    if (err != 0) {
+        inl_free(t);
+        *ret_err = inl_error_from_uv(err);
+        return NULL;
+    }
+    t->loop = loop;
+    t->tcp.data = t;
+    inl_link_init(&t->link, &loop->env, &carrier_ops);
+    inl_queue_init(&t->sending);
+    inl_timer_init(&t->watch, on_watch);
+    loop->live++;
+    return t;
+}
+
+void inl_tcp_started(struct inl_tcp *t)
+{
+    struct sockaddr_storage peer = {0};
+    int size = sizeof(peer);
+
+    (void)uv_tcp_nodelay(&t->tcp, 1);
+    set_lowat(t, LOWAT_MIN_BYTES);
+    t->rate_at_ms = t->loop->env.now_ms;
+    if (uv_tcp_getpeername(&t->tcp, (struct sockaddr *)&peer, &size) == 0) {
+        inl_address_format(&peer, t->link.peer_ip, sizeof(t->link.peer_ip),
+                           t->link.peer, sizeof(t->link.peer));
+        t->link.peer_is_loopback = inl_address_is_loopback(&peer);
+    }
+    t->link.rx_at_ms = t->loop->env.now_ms;
+    inl_link_wake(&t->link);
+}
+
+void inl_tcp_discard(struct inl_tcp *t)
+{
+    release(&t->link, false);
+}

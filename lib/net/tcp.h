@@ -1,0 +1,34 @@
+/* net/tcp.h: the carrier of links: one uv_tcp_t. */
+#ifndef INL_NET_TCP_H
+#define INL_NET_TCP_H
+
+#include "base/link.h"
+#include "net/loop.h"
+
+struct inl_tcp {
+    struct inl_link link; /* first */
+    struct inl_loop *loop;
+    uv_tcp_t tcp;
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    size_t write_bytes; /* in flight in `write`; 0: none */
+    /* What is in flight, by reference: link.out is dropped when the link
+     * closes, but libuv reads these bytes until the write's callback. */
+    struct inl_queue sending;
+    bool reading, shutting, released;
+    struct inl_timer watch; /* is a paused peer still there? */
+    /* TCP_NOTSENT_LOWAT, and since when and from where the rate is measured. */
+    unsigned lowat;
+    uint64_t rate_at_ms, rate_from;
+};
+
+/* A fresh socket that is not connected; NULL: out of memory or descriptors
+ * (then *ret_err). The caller connects or accepts on &tcp->tcp, then calls
+ * inl_tcp_started, or inl_tcp_discard. */
+struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err);
+/* Connected: TCP_NODELAY, names of the peer; may be given a machine now.
+ * Reading starts at the end of the turn. */
+void inl_tcp_started(struct inl_tcp *t);
+void inl_tcp_discard(struct inl_tcp *t);
+
+#endif

@@ -1,0 +1,708 @@
+/* server.c: inlets_server: listeners, visitors, tunnels and the router
+ * between them.
+ *
+ *   visitor -> front -> router -> tunnel session (or a local handler)
+ *
+ * A front is what one listening address serves. The server owns its
+ * listeners, fronts, handlers and tunnels; visitors and links own
+ * themselves. A tunnel ends by `down` and is freed from `later`. After close
+ * everything is cut, and the memory goes when the loop has given back the
+ * last handle. */
+#include <inlets/server.h>
+
+#include "base/mem.h"
+#include "base/slice.h"
+#include "base/url.h"
+#include "net/listen.h"
+#include "net/loop.h"
+#include "node/opts.h"
+#include "proto/credentials.h"
+#include "proto/http1.h"
+#include "proto/websocket.h"
+#include "relay/failover.h"
+#include "relay/local.h"
+#include "relay/router.h"
+#include "relay/session.h"
+#include "relay/visitor.h"
+#include <inlets/version.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How often a drain looks whether it is done. */
+#define DRAIN_POLL_MS 20u
+
+/* One listening address. */
+struct front {
+    struct front *next;
+    struct inl_service service;
+    struct inlets_server *server;
+    struct inl_listener *listener;
+    struct inl_visitor_config config;
+    unsigned what;
+    unsigned port;
+    char port_text[8];
+};
+
+/* An endpoint that the exit node answers itself. */
+struct handler {
+    struct handler *next;
+    struct inl_local local;
+    struct inl_target target;
+};
+
+/* A client. */
+struct tunnel {
+    struct inl_list node;
+    struct inlets_server *server;
+    struct inl_session *session;
+    struct inl_later free;
+    uint64_t since_ms;
+    char remote[64];
+};
+
+struct inlets_server {
+    struct inl_loop loop; /* first */
+    struct inlets_server_opts opts; /* strings are NULL but tunnel_path */
+    char *tunnel_path;
+    struct inl_token token;
+    struct inl_router router;
+    struct inl_failover failover;
+    struct inl_local control; /* /healthz, /readyz, nothing else */
+    struct front *fronts;     /* in order of listening */
+    struct handler *handlers;
+    struct inl_list visitors;
+    struct inl_list tunnels;
+    struct inl_timer drain_timer;
+    uint64_t drain_due_ms;
+    void (*drain_cb)(void *user);
+    void *drain_user;
+    void (*close_cb)(void *user);
+    void *close_user;
+    bool draining, closed;
+};
+
+static struct inl_env *env_of(struct inlets_server *server)
+{
+    return &server->loop.env;
+}
+
+/* ---- the control side's own answers ----------------------------------- */
+
+static void answer_control(struct inlets_exchange *x,
+                           const struct inlets_head *req, void *user)
+{
+    const struct inlets_server *server = user;
+    struct inlets_slice path =
+        inl_slice(req->target.ptr, inl_slice_find(req->target, '?'));
+    unsigned status = 404;
+    struct inlets_slice body = INL_LIT("404 Not Found\n");
+
+    if (inl_slice_eq(path, inl_str(server->tunnel_path))) {
+        status = 426;
+        body = INL_LIT("426 Upgrade Required\nThis is a tunnel endpoint: it "
+                       "speaks websocket.\n");
+    } else if (inl_slice_eq(path, INL_LIT("/healthz"))) {
+        status = 200;
+        body = INL_LIT("ok\n");
+    } else if (inl_slice_eq(path, INL_LIT("/readyz"))) {
+        status = server->draining ? 503 : 200;
+        body = server->draining ? INL_LIT("draining\n") : INL_LIT("ok\n");
+    }
+    (void)inlets_exchange_reply(x, status, "text/plain; charset=utf-8", body);
+}
+
+static bool is_probe(struct inlets_slice path)
+{
+    return inl_slice_eq(path, INL_LIT("/healthz")) ||
+           inl_slice_eq(path, INL_LIT("/readyz"));
+}
+
+/* On a port for both, visitors' paths go first: the probes answer only where
+ * no client serves the host. */
+static int front_open(struct inl_service *s, const struct inl_request *req,
+                      struct inl_flow *caller)
+{
+    struct front *f = inl_container(s, struct front, service);
+    struct inlets_server *server = f->server;
+    int err = INLETS_ENOROUTE;
+
+    if ((f->what & INLETS_LISTEN_VISITORS) != 0) {
+        err = inl_service_open(&server->failover.service, req, caller);
+    }
+    if (err == INLETS_ENOROUTE && (f->what & INLETS_LISTEN_TUNNELS) != 0 &&
+        (f->what == INLETS_LISTEN_TUNNELS || is_probe(req->path))) {
+        err = inl_service_open(&server->control.service, req, caller);
+    }
+    return err;
+}
+
+static const struct inl_service_ops front_ops = {.open = front_open};
+
+/* ---- tunnels ---------------------------------------------------------- */
+
+static void tunnel_free(struct inl_later *later)
+{
+    struct tunnel *t = inl_container(later, struct tunnel, free);
+
+    inl_session_free(t->session);
+    inl_free(t);
+}
+
+static void report_endpoint(struct inlets_server *server,
+                            struct inlets_slice endpoint, int up)
+{
+    char text[INL_HOST_MAX + 512];
+
+    if (server->opts.on_endpoint != NULL && !server->closed) {
+        (void)snprintf(text, sizeof(text), "%.*s",
+                       endpoint.len == 0 ? 1 : (int)endpoint.len,
+                       endpoint.len == 0 ? "*" : endpoint.ptr);
+        server->opts.on_endpoint(server, text, up, server->opts.user);
+    }
+}
+
+static struct inlets_slice shown(struct inlets_slice endpoint)
+{
+    return endpoint.len == 0 ? INL_LIT("*") : endpoint;
+}
+
+static void on_hello(struct inl_session *s, const struct inl_hello *hello)
+{
+    struct tunnel *t = s->owner;
+
+    inl_log(s->env, INLETS_LOG_INFO, "tunnel connected",
+            INL_KN("session", s->id), INL_KV("remote", inl_str(t->remote)),
+            INL_KV("agent", hello->agent));
+}
+
+static int on_route(struct inl_session *s, struct inl_target *target,
+                    const struct inl_endpoint *endpoint,
+                    struct inlets_slice text, struct inlets_slice *ret_text)
+{
+    struct tunnel *t = s->owner;
+    int err = inl_router_add(&t->server->router, endpoint, target);
+
+    (void)ret_text;
+    if (err == 0) {
+        inl_log(s->env, INLETS_LOG_INFO, "endpoint up",
+                INL_KV("endpoint", shown(text)), INL_KN("session", s->id));
+        report_endpoint(t->server, text, 1);
+    }
+    return err;
+}
+
+static void on_unroute(struct inl_session *s, struct inl_target *target,
+                       struct inlets_slice text)
+{
+    struct tunnel *t = s->owner;
+
+    inl_router_remove(&t->server->router, target);
+    inl_log(s->env, INLETS_LOG_INFO, "endpoint down",
+            INL_KV("endpoint", shown(text)), INL_KN("session", s->id));
+    report_endpoint(t->server, text, 0);
+}
+
+static void on_goaway(struct inl_session *s, int err, struct inlets_slice text)
+{
+    inl_log(s->env, INLETS_LOG_INFO, "tunnel drains", INL_KN("session", s->id),
+            INL_KV("why", err == 0 ? text : inl_str(inlets_strerror(err))));
+}
+
+static void on_down(struct inl_session *s, int err)
+{
+    struct tunnel *t = s->owner;
+
+    inl_log(s->env, INLETS_LOG_INFO, "tunnel disconnected",
+            INL_KN("session", s->id), INL_KV("remote", inl_str(t->remote)),
+            INL_KV("why", inl_str(inlets_strerror(err))),
+            INL_KN("requests", s->streams_served),
+            INL_KN("bytes_in", s->bytes_in), INL_KN("bytes_out", s->bytes_out),
+            INL_KN("ms", s->env->now_ms - t->since_ms));
+    inl_list_remove(&t->node);
+    inl_env_later(s->env, &t->free);
+}
+
+static const struct inl_session_ops session_ops = {
+    .hello = on_hello,
+    .route = on_route,
+    .unroute = on_unroute,
+    .goaway = on_goaway,
+    .down = on_down,
+};
+
+static struct tunnel *tunnel_new(struct inlets_server *server,
+                                 const struct inl_link *link)
+{
+    const struct inl_session_config config = {
+        .ops = &session_ops,
+        .role = INL_SESSION_OPENER,
+        .lane = {server->opts.ping_ms, server->opts.dead_ms},
+        .max_streams = server->opts.max_streams,
+        .agent = INL_LIT("inlets/" INLETS_VERSION),
+    };
+    struct tunnel *t = inl_calloc(1, sizeof(*t));
+
+    if (t == NULL) {
+        return NULL;
+    }
+    t->session = inl_session_new(env_of(server), &config);
+    if (t->session == NULL) {
+        inl_free(t);
+        return NULL;
+    }
+    t->session->owner = t;
+    t->server = server;
+    t->since_ms = env_of(server)->now_ms;
+    memcpy(t->remote, link->peer, sizeof(t->remote));
+    inl_list_init(&t->node);
+    inl_later_init(&t->free, tunnel_free);
+    return t;
+}
+
+/* The client's 101; then the link is the session's. */
+static int accept_tunnel(struct inlets_server *server, struct inl_link *link,
+                         struct inlets_slice key)
+{
+    char accept[INL_WS_ACCEPT_LEN] = {0};
+    const struct inlets_field fields[] = {
+        {INL_LIT("Sec-WebSocket-Accept"), inl_slice(accept, sizeof(accept))},
+        {INL_LIT("Sec-WebSocket-Protocol"), INL_LIT(INL_WS_PROTOCOL)},
+    };
+    const struct inlets_head head = {.status = 101,
+                                     .content_length = INLETS_LENGTH_NONE,
+                                     .fields = fields,
+                                     .nfields = 2};
+    enum inl_http1_framing framing;
+    struct tunnel *t = NULL;
+    int err = inl_ws_accept(key, accept);
+
+    if (err == 0 && (t = tunnel_new(server, link)) == NULL) {
+        err = INLETS_ENOMEM;
+    }
+    if (err == 0) {
+        err = inl_http1_put_response(
+            &link->out, &head,
+            INL_LIT("Connection: Upgrade\r\nUpgrade: websocket\r\n"), true,
+            false, &framing);
+    }
+    if (err == 0) {
+        err = inl_session_attach(t->session, link);
+    }
+    if (err != 0 && t != NULL) {
+        tunnel_free(&t->free);
+    } else if (err == 0) {
+        inl_list_push_back(&server->tunnels, &t->node);
+    }
+    return err;
+}
+
+/* Exactly one Authorization field, and the right one. */
+static bool is_authorised(const struct inlets_server *server,
+                          const struct inlets_head *head)
+{
+    struct inlets_slice shown_token = {NULL, 0};
+    unsigned seen = 0;
+
+    if (!server->token.is_set) {
+        return true; /* loopback, or the user said that anyone may */
+    }
+    for (size_t i = 0; i < head->nfields; i++) {
+        if (inl_slice_eq_case(head->fields[i].name, INL_LIT("authorization"))) {
+            shown_token = head->fields[i].value;
+            seen++;
+        }
+    }
+    return inl_token_matches(&server->token, shown_token) && seen == 1;
+}
+
+static bool speaks_our_protocol(const struct inlets_head *head)
+{
+    struct inlets_slice protocols =
+        inl_head_find(head, INL_LIT("Sec-WebSocket-Protocol"));
+
+    return inl_slice_list_has(protocols, INL_LIT(INL_WS_PROTOCOL));
+}
+
+static int open_tunnel(void *user, struct inl_link *link,
+                       const struct inlets_head *head)
+{
+    struct inlets_server *server = user;
+    struct inlets_slice key;
+    int err = inl_ws_check_request(head, &key);
+
+    if (!is_authorised(server, head)) {
+        err = INLETS_EAUTH; /* before anything is said about the rest */
+    } else if (err == 0 && !speaks_our_protocol(head)) {
+        err = INLETS_EBADMESSAGE;
+    } else if (err == 0 && server->draining) {
+        err = INLETS_EGOAWAY;
+    }
+    if (err == 0) {
+        err = accept_tunnel(server, link, key);
+    }
+    if (err != 0) {
+        inl_log(env_of(server), INLETS_LOG_WARN, "tunnel refused",
+                INL_KV("remote", inl_str(link->peer)),
+                INL_KV("why", inl_str(inlets_strerror(err))));
+    }
+    return err;
+}
+
+/* ---- the public functions --------------------------------------------- */
+
+void inlets_server_opts_init_sized(struct inlets_server_opts *opts, size_t size)
+{
+    const struct inlets_server_opts defaults = {
+        .size = size,
+        .tunnel_path = "/tunnel",
+        .head_timeout_ms = 10000,
+        .idle_timeout_ms = 60000,
+        .gateway_timeout_ms = 60000,
+        .ping_ms = 10000,
+        .dead_ms = 20000,
+        .drain_ms = 30000,
+        .max_streams = 16384,
+        .log_level = INLETS_LOG_INFO,
+    };
+
+    inl_opts_copy(opts, size, &defaults, sizeof(defaults));
+    opts->size = size;
+}
+
+static int check_opts(const struct inlets_server_opts *o)
+{
+    bool path_ok = o->tunnel_path != NULL && o->tunnel_path[0] == '/' &&
+                   o->tunnel_path[1] != '\0';
+
+    return path_ok && o->ping_ms > 0 && o->dead_ms > 0 && o->max_streams > 0 &&
+                   (o->token == NULL || o->token[0] != '\0')
+               ? 0
+               : INLETS_EINVAL;
+}
+
+static int take_strings(struct inlets_server *server,
+                        const struct inlets_server_opts *opts)
+{
+    int err = 0;
+
+    server->tunnel_path = inl_strdup(opts->tunnel_path);
+    if (server->tunnel_path == NULL) {
+        return INLETS_ENOMEM;
+    }
+    if (opts->token != NULL) {
+        err = inl_token_set(&server->token, inl_str(opts->token));
+    }
+    server->opts.token = NULL;
+    server->opts.tunnel_path = server->tunnel_path;
+    return err;
+}
+
+static void drain_poll(struct inl_timer *timer);
+
+static int init(struct inlets_server *server, struct uv_loop_s *loop)
+{
+    struct inl_env *env = env_of(server);
+    int err = inl_crypto_init();
+
+    if (err == 0) {
+        err = inl_loop_init(&server->loop, loop);
+    }
+    if (err != 0) {
+        return err;
+    }
+    env->log = server->opts.log;
+    env->log_level = server->opts.log_level;
+    env->log_user = server->opts.user;
+    inl_list_init(&server->visitors);
+    inl_list_init(&server->tunnels);
+    inl_timer_init(&server->drain_timer, drain_poll);
+    inl_router_init(&server->router, env);
+    inl_failover_init(&server->failover, env, &server->router);
+    inl_local_init(&server->control, env, answer_control, server);
+    return 0;
+}
+
+static void free_server(struct inlets_server *server)
+{
+    inl_free(server->tunnel_path);
+    inl_token_wipe(&server->token);
+    inl_free(server);
+}
+
+int inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
+                      const struct inlets_server_opts *opts)
+{
+    struct inlets_server *server = inl_calloc(1, sizeof(*server));
+    int err;
+
+    if (server == NULL) {
+        return INLETS_ENOMEM;
+    }
+    inlets_server_opts_init(&server->opts);
+    inl_opts_copy(&server->opts, sizeof(server->opts), opts, opts->size);
+    err = check_opts(&server->opts);
+    if (err == 0) {
+        err = take_strings(server, &server->opts);
+    }
+    if (err == 0) {
+        err = init(server, loop);
+    }
+    if (err != 0) {
+        free_server(server);
+        return err;
+    }
+    *ret_server = server;
+    return 0;
+}
+
+static void on_link(struct inl_link *link, void *user)
+{
+    struct front *f = user;
+
+    inl_visitor_start(&f->config, &f->server->visitors, link);
+}
+
+static struct front *front_new(struct inlets_server *server, unsigned what)
+{
+    struct front *f = inl_calloc(1, sizeof(*f));
+
+    if (f == NULL) {
+        return NULL;
+    }
+    f->service.ops = &front_ops;
+    f->server = server;
+    f->what = what;
+    inl_visitor_config_init(&f->config);
+    f->config.service = &f->service;
+    f->config.head_timeout_ms = server->opts.head_timeout_ms;
+    f->config.idle_timeout_ms = server->opts.idle_timeout_ms;
+    f->config.gateway_timeout_ms = server->opts.gateway_timeout_ms;
+    if ((what & INLETS_LISTEN_TUNNELS) != 0) {
+        f->config.tunnel_path = inl_str(server->tunnel_path);
+        f->config.open_tunnel = open_tunnel;
+        f->config.user = server;
+    }
+    return f;
+}
+
+static void append_front(struct inlets_server *server, struct front *f)
+{
+    struct front **at = &server->fronts;
+
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    *at = f;
+}
+
+static bool needs_token(const struct inlets_server *server,
+                        const struct front *f)
+{
+    return (f->what & INLETS_LISTEN_TUNNELS) != 0 && !server->token.is_set &&
+           !server->opts.allow_anyone &&
+           !inl_listener_is_loopback(f->listener);
+}
+
+int inlets_server_listen(struct inlets_server *server, const char *address,
+                         unsigned what)
+{
+    struct front *f;
+    int err;
+
+    if (server->closed || server->draining || what == 0 ||
+        (what & ~(INLETS_LISTEN_VISITORS | INLETS_LISTEN_TUNNELS)) != 0) {
+        return INLETS_EINVAL;
+    }
+    f = front_new(server, what);
+    if (f == NULL) {
+        return INLETS_ENOMEM;
+    }
+    err = inl_listener_new(&f->listener, &server->loop, address, on_link, f);
+    if (err == 0 && needs_token(server, f)) {
+        inl_listener_close(f->listener);
+        err = INLETS_EAUTH;
+    }
+    if (err != 0) {
+        inl_free(f);
+        return err;
+    }
+    f->port = inl_listener_port(f->listener);
+    (void)snprintf(f->port_text, sizeof(f->port_text), "%u", f->port);
+    f->config.port = inl_str(f->port_text);
+    append_front(server, f);
+    return 0;
+}
+
+unsigned inlets_server_port(const struct inlets_server *server, size_t index)
+{
+    const struct front *f = server->fronts;
+
+    while (f != NULL && index-- > 0) {
+        f = f->next;
+    }
+    return f == NULL ? 0 : f->port;
+}
+
+int inlets_server_handle(struct inlets_server *server, const char *endpoint,
+                         inlets_handler_fn handler, void *user)
+{
+    struct inl_endpoint parsed;
+    struct handler *h;
+    int err = endpoint == NULL || handler == NULL || server->closed
+                  ? INLETS_EINVAL
+                  : inl_endpoint_parse(inl_str(endpoint), &parsed);
+
+    if (err == 0 && inl_router_has(&server->router, &parsed)) {
+        err = INLETS_ECONFLICT;
+    }
+    if (err != 0) {
+        return err;
+    }
+    h = inl_calloc(1, sizeof(*h));
+    if (h == NULL) {
+        return INLETS_ENOMEM;
+    }
+    inl_local_init(&h->local, env_of(server), handler, user);
+    inl_target_init(&h->target, &h->local.service);
+    err = inl_router_add(&server->router, &parsed, &h->target);
+    if (err != 0) {
+        inl_free(h);
+        return err;
+    }
+    h->next = server->handlers;
+    server->handlers = h;
+    return 0;
+}
+
+/* ---- the end ---------------------------------------------------------- */
+
+static void stop_listening(struct inlets_server *server)
+{
+    for (struct front *f = server->fronts; f != NULL; f = f->next) {
+        inl_listener_close(f->listener);
+        f->listener = NULL;
+        f->config.draining = true;
+    }
+}
+
+static bool is_drained(struct inlets_server *server)
+{
+    struct inl_list *n, *tmp;
+
+    if (!inl_list_empty(&server->visitors)) {
+        return false;
+    }
+    inl_list_each(&server->tunnels, n, tmp) {
+        if (inl_session_nstreams(
+                inl_container(n, struct tunnel, node)->session) > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void drain_poll(struct inl_timer *timer)
+{
+    struct inlets_server *server =
+        inl_container(timer, struct inlets_server, drain_timer);
+    struct inl_env *env = env_of(server);
+
+    if (is_drained(server) || env->now_ms >= server->drain_due_ms ||
+        inl_timer_at(env, timer, env->now_ms + DRAIN_POLL_MS) != 0) {
+        if (server->drain_cb != NULL) {
+            server->drain_cb(server->drain_user);
+        }
+    }
+}
+
+static void drain_tunnels(struct inlets_server *server)
+{
+    struct inl_list *n, *tmp;
+
+    inl_list_each(&server->tunnels, n, tmp) {
+        inl_session_drain(inl_container(n, struct tunnel, node)->session,
+                          INLETS_EGOAWAY, INL_LIT("server is shutting down"));
+    }
+}
+
+void inlets_server_drain(struct inlets_server *server, void (*cb)(void *user),
+                         void *user)
+{
+    struct inl_env *env = env_of(server);
+
+    if (server->draining || server->closed) {
+        return;
+    }
+    inl_loop_enter(&server->loop);
+    server->draining = true;
+    server->drain_cb = cb;
+    server->drain_user = user;
+    server->drain_due_ms = env->now_ms + server->opts.drain_ms;
+    inl_log(env, INLETS_LOG_INFO, "draining",
+            INL_KN("at_most_ms", server->opts.drain_ms));
+    stop_listening(server);
+    inl_visitors_drain(&server->visitors);
+    drain_tunnels(server);
+    if (inl_timer_at(env, &server->drain_timer, env->now_ms) != 0 &&
+        cb != NULL) {
+        cb(user);
+    }
+}
+
+static void on_loop_closed(void *user)
+{
+    struct inlets_server *server = user;
+    void (*cb)(void *) = server->close_cb;
+    void *cb_user = server->close_user;
+
+    while (server->fronts != NULL) {
+        struct front *f = server->fronts;
+
+        server->fronts = f->next;
+        inl_free(f);
+    }
+    while (server->handlers != NULL) {
+        struct handler *h = server->handlers;
+
+        server->handlers = h->next;
+        inl_free(h);
+    }
+    free_server(server);
+    if (cb != NULL) {
+        cb(cb_user);
+    }
+}
+
+static void close_tunnels(struct inlets_server *server)
+{
+    struct inl_list *n, *tmp;
+
+    inl_list_each(&server->tunnels, n, tmp) {
+        inl_session_close(inl_container(n, struct tunnel, node)->session,
+                          INLETS_EGOAWAY);
+    }
+}
+
+void inlets_server_close(struct inlets_server *server, void (*cb)(void *user),
+                         void *user)
+{
+    if (server == NULL || server->closed) {
+        return;
+    }
+    inl_loop_enter(&server->loop);
+    server->closed = true;
+    server->close_cb = cb;
+    server->close_user = user;
+    inl_timer_off(env_of(server), &server->drain_timer);
+    stop_listening(server);
+    inl_visitors_close(&server->visitors);
+    close_tunnels(server);
+    inl_failover_fini(&server->failover);
+    inl_local_fini(&server->control);
+    for (struct handler *h = server->handlers; h != NULL; h = h->next) {
+        inl_router_remove(&server->router, &h->target);
+        inl_local_fini(&h->local);
+    }
+    inl_router_fini(&server->router);
+    inl_loop_close(&server->loop, on_loop_closed, server);
+}

@@ -1,0 +1,23 @@
+/* credentials.h: what a tunnel client shows in Authorization (RFC 9110 11.6,
+ * RFC 6750). Tokens are kept as SHA-256 digests only and compared in
+ * constant time. */
+#ifndef INL_PROTO_CREDENTIALS_H
+#define INL_PROTO_CREDENTIALS_H
+
+#include "proto/crypto.h"
+#include <inlets/types.h>
+#include <stdbool.h>
+
+struct inl_token {
+    uint8_t digest[INL_SHA256_LEN];
+    bool is_set;
+};
+
+/* 0 or INLETS_EINTERNAL. */
+int inl_token_set(struct inl_token *t, struct inlets_slice secret);
+void inl_token_wipe(struct inl_token *t);
+/* Is `value` (of one Authorization field) "Bearer SECRET"? The cost does not
+ * depend on what is wrong with it. */
+bool inl_token_matches(const struct inl_token *t, struct inlets_slice value);
+
+#endif

@@ -1,0 +1,46 @@
+/* head.c: see head.h. */
+#include "relay/head.h"
+
+#include "base/mem.h"
+#include <string.h>
+
+static struct inlets_slice copy(char **at, struct inlets_slice s)
+{
+    struct inlets_slice copied = {*at, s.len};
+
+    if (s.len > 0) {
+        memcpy(*at, s.ptr, s.len);
+        *at += s.len;
+    }
+    return copied;
+}
+
+struct inlets_head *inl_head_dup(const struct inlets_head *head)
+{
+    size_t bytes = head->method.len + head->target.len + head->host.len +
+                   head->reason.len;
+    struct inlets_field *fields;
+    struct inlets_head *dup;
+    char *at;
+
+    for (size_t i = 0; i < head->nfields; i++) {
+        bytes += head->fields[i].name.len + head->fields[i].value.len;
+    }
+    dup = inl_malloc(sizeof(*dup) + head->nfields * sizeof(*fields) + bytes);
+    if (dup == NULL) {
+        return NULL;
+    }
+    fields = (struct inlets_field *)(void *)(dup + 1);
+    at = (char *)(fields + head->nfields);
+    *dup = *head;
+    dup->method = copy(&at, head->method);
+    dup->target = copy(&at, head->target);
+    dup->host = copy(&at, head->host);
+    dup->reason = copy(&at, head->reason);
+    for (size_t i = 0; i < head->nfields; i++) {
+        fields[i].name = copy(&at, head->fields[i].name);
+        fields[i].value = copy(&at, head->fields[i].value);
+    }
+    dup->fields = fields;
+    return dup;
+}

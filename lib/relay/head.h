@@ -1,0 +1,10 @@
+/* head.h: an owned copy of a message head, in one block of memory. */
+#ifndef INL_RELAY_HEAD_H
+#define INL_RELAY_HEAD_H
+
+#include <inlets/types.h>
+
+/* NULL when out of memory. Free it with inl_free. */
+struct inlets_head *inl_head_dup(const struct inlets_head *head);
+
+#endif

@@ -1,0 +1,381 @@
+/* session_stream.c: see session_stream.h.
+ *
+ * Out: what a flow sends waits in its stream (at most one flow window) until
+ * the schedule gives it a turn: at most one DATA frame, then the next stream.
+ * Streams that have sent less than a window (`fresh`) go before bulk, four
+ * turns to one, so that a small answer overtakes a download. A stream
+ * without credit leaves the schedule and comes back with it.
+ *
+ * A stream ends when both directions have (END sent and got), by RESET from
+ * either side, or with its session. It is freed from `later`. */
+#include "relay/session_stream.h"
+
+#include "base/mem.h"
+#include "base/slice.h"
+#include <string.h>
+
+#define FRESH_TURNS 4u
+
+static const struct inl_flow_ops flow_ops;
+
+/* ---- life ------------------------------------------------------------- */
+
+static void stream_free(struct inl_later *later)
+{
+    struct inl_stream *st = inl_container(later, struct inl_stream, later);
+
+    inl_queue_fini(&st->pending);
+    inl_queue_fini(&st->tail);
+    inl_free(st->log);
+    inl_free(st);
+}
+
+struct inl_stream *inl_stream_new(struct inl_session *s, uint32_t id)
+{
+    struct inl_stream *st = inl_calloc(1, sizeof(*st));
+
+    if (st == NULL) {
+        return NULL;
+    }
+    st->session = s;
+    st->id = id;
+    st->tx_limit = s->peer.stream_window;
+    st->rx_limit = st->rx_told = INL_FLOW_WINDOW;
+    inl_flow_init(&st->flow, &flow_ops);
+    inl_list_init(&st->sched);
+    inl_list_init(&st->owes);
+    inl_later_init(&st->later, stream_free);
+    if (inl_map_add(&s->streams, &st->node,
+                    inl_map_hash_u32(&s->streams, id)) != 0) {
+        inl_free(st);
+        return NULL;
+    }
+    return st;
+}
+
+struct inl_stream *inl_stream_find(struct inl_session *s, uint32_t id)
+{
+    struct inl_map_node *n =
+        inl_map_first(&s->streams, inl_map_hash_u32(&s->streams, id));
+
+    for (; n != NULL; n = inl_map_next(n)) {
+        struct inl_stream *st = inl_container(n, struct inl_stream, node);
+
+        if (st->id == id) {
+            return st;
+        }
+    }
+    return NULL;
+}
+
+static void log_request(const struct inl_stream *st, int err)
+{
+    const struct inl_stream_log *l = st->log;
+
+    if (l != NULL) {
+        inl_log(st->session->env, INLETS_LOG_INFO, "request",
+                INL_KV("id", l->id), INL_KV("method", l->method),
+                INL_KV("host", l->host), INL_KV("path", l->path),
+                INL_KN("status", l->status), INL_KN("bytes_in", l->bytes_in),
+                INL_KN("bytes_out", l->bytes_out),
+                INL_KN("ms", st->session->env->now_ms - l->started_ms),
+                INL_KV("result", inl_str(err == 0 ? "ok" : inlets_errname(err))));
+    }
+}
+
+/* Consumed bytes of the first `n` that count against the session. */
+static uint64_t charged_part(uint64_t n)
+{
+    return n > INL_STREAM_FREE_BYTES ? n - INL_STREAM_FREE_BYTES : 0;
+}
+
+void inl_session_repay(struct inl_session *s, uint64_t bytes)
+{
+    s->rx_charged_limit += bytes;
+    if (s->rx_charged_limit - s->rx_charged_told >= INL_SESSION_WINDOW / 8) {
+        s->rx_charged_told = s->rx_charged_limit;
+        if (inl_frame_put_credit(&s->control, 0, s->rx_charged_limit) != 0) {
+            inl_session_close(s, INLETS_ENOMEM);
+            return;
+        }
+        inl_lane_wake(&s->lane);
+    }
+}
+
+void inl_stream_remove(struct inl_stream *st, int err)
+{
+    struct inl_session *s = st->session;
+    uint64_t paid = charged_part(st->rx_paid);
+
+    if (st->removed) {
+        return;
+    }
+    st->removed = true;
+    log_request(st, err);
+    inl_map_remove(&s->streams, &st->node);
+    inl_list_remove(&st->sched);
+    inl_list_remove(&st->owes);
+    inl_env_later(s->env, &st->later);
+    if (st->rx_charged > paid) {
+        inl_session_repay(s, st->rx_charged - paid);
+    }
+}
+
+void inl_stream_check_done(struct inl_stream *st)
+{
+    if (st->tx_end_sent && st->rx_end_got && !inl_flow_tied(&st->flow)) {
+        inl_stream_remove(st, 0);
+    }
+}
+
+static void send_reset(struct inl_stream *st, int err)
+{
+    struct inl_session *s = st->session;
+
+    if (inl_frame_put_reset(&s->control, st->id, err) != 0) {
+        inl_session_close(s, INLETS_ENOMEM);
+    }
+    inl_lane_wake(&s->lane);
+}
+
+void inl_stream_abort(struct inl_stream *st, int err, bool reset)
+{
+    if (st->removed) {
+        return;
+    }
+    inl_stream_remove(st, err);
+    if (reset) {
+        send_reset(st, err);
+    }
+    inl_flow_stop(&st->flow, err);
+}
+
+/* ---- schedule --------------------------------------------------------- */
+
+void inl_stream_schedule(struct inl_stream *st)
+{
+    struct inl_session *s = st->session;
+
+    if (!inl_list_linked(&st->sched) && !st->removed) {
+        inl_list_push_back(st->tx_sent < INL_FLOW_WINDOW / 4 ? &s->fresh
+                                                             : &s->bulk,
+                           &st->sched);
+    }
+    inl_lane_wake(&s->lane);
+}
+
+void inl_session_unblock(struct inl_session *s)
+{
+    struct inl_map_node *n = NULL;
+
+    while ((n = inl_map_walk(&s->streams, n)) != NULL) {
+        struct inl_stream *st = inl_container(n, struct inl_stream, node);
+
+        if (st->pending.bytes > 0 && !inl_list_linked(&st->sched)) {
+            inl_stream_schedule(st);
+        }
+    }
+}
+
+/* What may go into the next DATA frame; wholly charged or wholly free. */
+static size_t next_data(const struct inl_stream *st, bool *ret_charged)
+{
+    const struct inl_session *s = st->session;
+    uint64_t n = st->pending.bytes;
+    uint64_t credit = st->tx_limit - st->tx_sent;
+    bool charged = st->tx_sent >= INL_STREAM_FREE_BYTES;
+    uint64_t most = charged ? s->tx_charged_limit - s->tx_charged
+                            : INL_STREAM_FREE_BYTES - st->tx_sent;
+
+    n = n < INL_FRAME_MAX_DATA ? n : INL_FRAME_MAX_DATA;
+    n = n < credit ? n : credit;
+    n = n < most ? n : most;
+    *ret_charged = charged;
+    return (size_t)n;
+}
+
+static int put_end(struct inl_stream *st, struct inl_queue *q)
+{
+    if (st->tail.bytes > 0) {
+        return inl_queue_move(q, &st->tail, st->tail.bytes);
+    }
+    return inl_frame_put_data(q, st->id, INL_FRAME_END, &st->pending, 0);
+}
+
+static int put_data(struct inl_stream *st, struct inl_queue *q, size_t n,
+                    bool charged)
+{
+    uint8_t flags = charged ? INL_FRAME_CHARGED : 0;
+    bool last = st->tx_end && n == st->pending.bytes && st->tail.bytes == 0;
+    int err;
+
+    flags |= last ? INL_FRAME_END : 0;
+    err = inl_frame_put_data(q, st->id, flags, &st->pending, n);
+    if (err == 0) {
+        st->tx_sent += n;
+        st->session->tx_charged += charged ? n : 0;
+        st->session->bytes_out += n;
+        st->tx_end_sent = last;
+    }
+    return err;
+}
+
+/* One frame of one stream. */
+static int take_turn(struct inl_stream *st, struct inl_queue *q)
+{
+    bool charged;
+    size_t n = next_data(st, &charged);
+    int err = 0;
+
+    inl_list_remove(&st->sched);
+    if (n > 0) {
+        err = put_data(st, q, n, charged);
+    }
+    if (err == 0 && st->pending.bytes == 0 && st->tx_end && !st->tx_end_sent) {
+        err = put_end(st, q);
+        st->tx_end_sent = true;
+    }
+    if (err != 0) {
+        return err;
+    }
+    if (n > 0) {
+        inl_flow_credit(&st->flow, n);
+    }
+    if (st->pending.bytes > 0 && next_data(st, &charged) > 0) {
+        inl_stream_schedule(st);
+    }
+    if (st->tx_end_sent && st->reset_after_end && !st->removed) {
+        send_reset(st, 0);
+        inl_stream_remove(st, 0);
+    }
+    inl_stream_check_done(st);
+    return 0;
+}
+
+static struct inl_stream *next_stream(struct inl_session *s)
+{
+    struct inl_list *n = NULL;
+
+    if (s->turns < FRESH_TURNS || inl_list_empty(&s->bulk)) {
+        n = inl_list_pop(&s->fresh);
+        s->turns++;
+    }
+    if (n == NULL) {
+        n = inl_list_pop(&s->bulk);
+        s->turns = 0;
+    }
+    return n == NULL ? NULL : inl_container(n, struct inl_stream, sched);
+}
+
+static int put_credits(struct inl_session *s, struct inl_queue *q)
+{
+    struct inl_list *n;
+
+    while ((n = inl_list_pop(&s->owing)) != NULL) {
+        struct inl_stream *st = inl_container(n, struct inl_stream, owes);
+        int err = inl_frame_put_credit(q, st->id, st->rx_limit);
+
+        if (err != 0) {
+            return err;
+        }
+        st->rx_told = st->rx_limit;
+    }
+    return 0;
+}
+
+void inl_session_fill(struct inl_session *s, struct inl_queue *q, size_t room)
+{
+    size_t limit = q->bytes + room;
+    struct inl_stream *st;
+    int err = inl_queue_move(q, &s->control, s->control.bytes);
+
+    if (err == 0) {
+        err = put_credits(s, q);
+    }
+    while (err == 0 && q->bytes < limit && (st = next_stream(s)) != NULL) {
+        err = take_turn(st, q);
+    }
+    if (err != 0) {
+        inl_session_close(s, err);
+    }
+}
+
+/* ---- events at our end of the flow ------------------------------------ */
+
+/* Opener only has callees' ends, so a head comes at the answerer's. */
+static void flow_head(struct inl_flow *f, const struct inlets_head *head)
+{
+    struct inl_stream *st = inl_container(f, struct inl_stream, flow);
+    struct inl_session *s = st->session;
+
+    if (st->log != NULL && (head->status >= 200 || head->status == 101)) {
+        st->log->status = head->status;
+    }
+    if (inl_frame_put_head(&s->control, st->id, 0, head) != 0) {
+        inl_stream_abort(st, INLETS_EUPSTREAM, true);
+        return;
+    }
+    inl_lane_wake(&s->lane);
+}
+
+static void flow_body(struct inl_flow *f, struct inlets_slice data)
+{
+    struct inl_stream *st = inl_container(f, struct inl_stream, flow);
+
+    if (inl_queue_append_slice(&st->pending, data) != 0) {
+        inl_stream_abort(st, INLETS_ENOMEM, true);
+        return;
+    }
+    if (st->log != NULL) {
+        st->log->bytes_out += data.len;
+    }
+    inl_stream_schedule(st);
+}
+
+static void flow_end(struct inl_flow *f, const struct inlets_head *trailers)
+{
+    struct inl_stream *st = inl_container(f, struct inl_stream, flow);
+
+    if (trailers != NULL && trailers->nfields > 0 &&
+        inl_frame_put_trailers(&st->tail, st->id, trailers) != 0) {
+        inl_queue_clear(&st->tail); /* trailers that cannot be sent are lost */
+    }
+    st->tx_end = true;
+    inl_stream_schedule(st);
+}
+
+static void flow_stop(struct inl_flow *f, int err)
+{
+    struct inl_stream *st = inl_container(f, struct inl_stream, flow);
+
+    /* "complete for me" travels behind our own end, so that the answer is
+     * whole before the stream is forgotten */
+    if (err == 0 && st->tx_end && !st->tx_end_sent) {
+        st->reset_after_end = true;
+        inl_stream_schedule(st);
+        return;
+    }
+    send_reset(st, err);
+    inl_stream_remove(st, err);
+}
+
+static void flow_credit(struct inl_flow *f, size_t bytes)
+{
+    struct inl_stream *st = inl_container(f, struct inl_stream, flow);
+    uint64_t before = charged_part(st->rx_paid);
+
+    st->rx_paid += bytes;
+    st->rx_limit += bytes;
+    if (st->rx_limit - st->rx_told >= INL_FLOW_WINDOW / 4 && !st->rx_end_got &&
+        !inl_list_linked(&st->owes)) {
+        inl_list_push_back(&st->session->owing, &st->owes);
+        inl_lane_wake(&st->session->lane);
+    }
+    inl_session_repay(st->session, charged_part(st->rx_paid) - before);
+}
+
+static const struct inl_flow_ops flow_ops = {.head = flow_head,
+                                             .body = flow_body,
+                                             .end = flow_end,
+                                             .stop = flow_stop,
+                                             .credit = flow_credit};

@@ -1,0 +1,46 @@
+/* visitor.h: the machine of one visitor's connection to the exit node:
+ * HTTP/1.1 server side (RFC 9112). It reads requests, opens the service that
+ * it was given, and writes what comes back. One exchange at a time;
+ * pipelined requests wait and are answered in order. */
+#ifndef INL_RELAY_VISITOR_H
+#define INL_RELAY_VISITOR_H
+
+#include "base/env.h"
+#include "base/link.h"
+#include "relay/service.h"
+
+/* What all visitors of one listening address share. Borrowed; outlives them. */
+struct inl_visitor_config {
+    struct inl_service *service;
+    struct inlets_slice port; /* for X-Forwarded-Port */
+
+    /* A websocket upgrade of exactly this path goes to open_tunnel, before
+     * any routing. Empty: this address takes no tunnels. open_tunnel gets
+     * the link with whatever machine it sets, or refuses with an error
+     * (INLETS_EAUTH: 401, INLETS_EVERSION: 426, ...). */
+    struct inlets_slice tunnel_path;
+    int (*open_tunnel)(void *user, struct inl_link *link,
+                       const struct inlets_head *head);
+    void *user;
+
+    uint32_t head_timeout_ms;
+    uint32_t idle_timeout_ms;
+    uint32_t gateway_timeout_ms;
+
+    bool draining; /* answer, then close */
+};
+
+void inl_visitor_config_init(struct inl_visitor_config *c);
+
+/* Puts a visitor on a fresh link and into the list. On failure the link is
+ * closed. */
+void inl_visitor_start(const struct inl_visitor_config *config,
+                       struct inl_list *visitors, struct inl_link *link);
+
+/* Idle connections are closed now, busy ones after their exchange.
+ * config->draining is set by the caller. */
+void inl_visitors_drain(struct inl_list *visitors);
+/* Closes all at once; running answers are cut. */
+void inl_visitors_close(struct inl_list *visitors);
+
+#endif

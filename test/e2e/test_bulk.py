@@ -1,0 +1,1 @@
+"""Much data, many visitors, little memory. For the release build."""

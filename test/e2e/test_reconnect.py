@@ -1,0 +1,373 @@
+"""Killing, freezing and stopping either program at any moment."""
+
+import threading
+import time
+
+from lib.house import (CONNECTED, DISCONNECTED, Client, check, equal,
+                       free_port, soon, test, within)
+from lib.origin import hello, named
+from lib.wire import Cut, Garbage
+
+
+class Held:
+    """An origin that answers /slow only when told to: a head and half of the
+    body at once, the rest after go()."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+
+    def go(self):
+        self.gate.set()
+
+    def __call__(self, x):
+        if x.target == '/unanswered':
+            self.gate.wait(30)
+            return hello(x)
+        if x.target != '/slow':
+            return hello(x)
+        x.start_chunked()
+        x.chunk(b'first half, ')
+        if self.gate.wait(30):
+            x.chunk(b'second half')
+            x.last_chunk()
+        else:
+            x.close()
+
+
+def begin_slow(w, server):
+    """A visitor in the middle of an answer: (visitor, head, pieces)."""
+    visitor = w.visitor(server, timeout=40)
+    visitor.ask(target='/slow')
+    head = visitor.final_head()
+    pieces = visitor.pieces(head)
+    equal(bytes(next(pieces)), b'first half, ', 'the first half')
+    return visitor, head, pieces
+
+
+def must_be_cut(pieces, what):
+    try:
+        rest = b''.join(pieces)
+    except Cut:
+        return
+    raise AssertionError(f'{what}: a cut answer ended cleanly, {rest!r}')
+
+
+# --- the server goes ---------------------------------------------------------
+
+@test(timeout=60, alone=True)
+def server_killed_and_restarted(w):
+    held = Held()
+    server, client, origin = w.pair(held)
+    visitor, _, pieces = begin_slow(w, server)
+    for pause in (0, 0.3):
+        server.kill()
+        must_be_cut(pieces, 'server killed')
+        client.wait_log(DISCONNECTED)
+        time.sleep(pause)
+        server = w.server(port=server.visitors[1])
+        with within(1.5, f'serving again, {pause} s away'):
+            equal(server.wait_serving(timeout=5).status, 200, 'back')
+        visitor, _, pieces = begin_slow(w, server)
+    held.go()
+    equal(b''.join(pieces), b'second half', 'the last one ends whole')
+    check(client.running, 'the client gave up')
+
+
+@test(timeout=60)
+def server_away_for_a_while(w):
+    """Spaced attempts: no flood of lines, next to no CPU."""
+    server, client, _ = w.pair(hello, client_flags=['--retry-max', '2s'])
+    server.kill()
+    client.wait_log(DISCONNECTED)
+    time.sleep(2)   # the quick steps of the first second
+    lines, cpu = len(client.log.splitlines()), client.cpu_seconds()
+    time.sleep(6)
+    grown = len(client.log.splitlines()) - lines
+    check(1 <= grown <= 30, f'{grown} lines in 6 s of a server that is away')
+    used = client.cpu_seconds() - cpu
+    check(used < 0.2, f'{used:.2f} s of CPU in 6 s')
+    server = w.server(port=server.visitors[1])
+    with within(4, 'serving again'):
+        equal(server.wait_serving().status, 200, 'back')
+
+
+@test(timeout=60)
+def client_starts_before_the_server(w):
+    port, origin = free_port(), w.origin(hello)
+    client = w.start(Client, 'client', [
+        w.path('cmd', 'inlets-client'), '--url', f'ws://127.0.0.1:{port}',
+        '--token-from', w.token_file, '--upstream', origin.url,
+        '--retry-max', '1s'])
+    client.wait_log('refused')
+    server = w.server(port=port)
+    equal(server.wait_serving().status, 200, 'when the server is there')
+
+
+@test(timeout=60)
+def token_changed_while_the_server_was_away(w):
+    """Accepted once, refused later: it says so and stays, trying slowly."""
+    server, client, _ = w.pair(hello)
+    server.kill()
+    other = w.server('--token-from', w.file('other', 'another one'),
+                     token=False, port=server.visitors[1])
+    client.wait_log('401|token|refused', timeout=10)
+    time.sleep(1)
+    check(client.running, 'it left, but had been accepted before')
+    before = len(client.log.splitlines())
+    time.sleep(2)
+    check(len(client.log.splitlines()) - before <= 1, 'it keeps knocking')
+    equal(other.get().status, 503, 'nobody serves there')
+
+
+@test(timeout=60)
+def server_drains_on_sigterm(w):
+    held = Held()
+    server, client, origin = w.pair(held)
+    idle = w.visitor(server)
+    equal(idle.get().status, 200, 'before')
+    visitor, _, pieces = begin_slow(w, server)
+    waiting = w.visitor(server, timeout=40)
+    waiting.ask(target='/unanswered')
+    origin.wait(3)
+    server.signal(15)
+    equal(idle.how_it_ends(3), (b'', 'eof'), 'an idle visitor')
+    soon(lambda: refused(server), 5, 'refusing new connections')
+    time.sleep(0.3)
+    check(server.running, 'it did not wait for what runs')
+    held.go()
+    equal(b''.join(pieces), b'second half', 'the running answer')
+    equal(waiting.answer().body, b'hello from /unanswered\n', 'the other')
+    with within(3, 'the end after the last answer'):
+        server.wait_exit(0)
+    client.wait_log(DISCONNECTED)
+    server = w.server(port=server.visitors[1])
+    equal(server.wait_serving().status, 200, 'with the next server')
+
+
+def refused(server):
+    try:
+        server.visitor().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@test(timeout=60)
+def drain_has_a_limit(w):
+    """What still runs when it is over is cut, not ended."""
+    for stopped in ('server', 'client'):
+        server, client, _ = w.pair(Held(), '--drain', '1s',
+                                   client_flags=['--drain', '1s'])
+        visitor, _, pieces = begin_slow(w, server)
+        program = {'server': server, 'client': client}[stopped]
+        with within(3, 'the drain', at_least=0.8):
+            program.signal(15)
+            program.wait_exit(0)
+        must_be_cut(pieces, f'{stopped} drained')
+
+
+@test(timeout=60)
+def second_signal_ends_at_once(w):
+    for stopped in ('server', 'client'):
+        server, client, _ = w.pair(Held())
+        visitor, _, pieces = begin_slow(w, server)
+        program = {'server': server, 'client': client}[stopped]
+        program.signal(15)
+        program.wait_log('drain|signal|stopp')
+        program.signal(15)
+        with within(2, 'the end'):
+            program.wait_exit()
+        must_be_cut(pieces, f'{stopped} stopped twice')
+
+
+# --- the client goes ---------------------------------------------------------
+
+@test(timeout=60, alone=True)
+def client_killed_and_restarted(w):
+    held = Held()
+    server, client, origin = w.pair(held)
+    visitor, _, pieces = begin_slow(w, server)
+    waiting = w.visitor(server, timeout=40)
+    waiting.ask(target='/unanswered')
+    origin.wait(2)
+    client.kill()
+    server.wait_log(DISCONNECTED)
+    with within(2.5, 'the answer without a client'):
+        equal(server.get().status, 503, 'without a client')
+    must_be_cut(pieces, 'client killed')
+    check(waiting.final_head().status in (502, 503), 'the unanswered one')
+    w.client(server, origin)
+    with within(0.5, 'the answer of the new client'):
+        equal(server.get().status, 200, 'with a client again')
+
+
+@test(timeout=60)
+def client_drains_on_sigterm(w):
+    """New requests go elsewhere, running ones end whole."""
+    held = Held()
+    server, first, origin = w.pair(held)
+    visitor, _, pieces = begin_slow(w, server)
+    first.signal(15)
+    second = w.origin(named('second'))
+    w.client(server, second)
+    for _ in range(10):
+        equal(server.get().body, b'second', 'new requests')
+    check(first.running, 'it did not wait for what runs')
+    held.go()
+    equal(b''.join(pieces), b'second half', 'the running answer')
+    first.wait_exit(0, timeout=3)
+    equal(server.get().body, b'second', 'afterwards')
+
+
+@test(timeout=60)
+def upload_when_the_client_is_killed(w):
+    """The visitor is told, the origin sees a cut body."""
+    cut = []
+
+    def answer(x):
+        try:
+            x.read()
+            x.reply(200, b'whole')
+        except Cut:
+            cut.append(True)
+            raise
+    server, client, origin = w.pair(answer)
+    visitor = w.visitor(server, timeout=20)
+    visitor.ask('POST', fields=[('Content-Length', 1000)])
+    visitor.send(b'u' * 500)
+    origin.wait()
+    client.kill()
+    soon(lambda: cut, 5, 'the cut at the origin')
+    try:
+        check(visitor.final_head().status in (502, 503), 'the answer')
+    except (Cut, Garbage):
+        pass    # a connection that ends is an answer too
+
+
+@test(timeout=90, alone=True)
+def killed_at_any_moment(w):
+    """A download of known bytes, and either program killed at some moment in
+    it: a visitor has the whole, or knows that it has not."""
+    body = bytes(range(256)) * 8192     # 2 MiB
+
+    def answer(x):
+        if x.target == '/counted':
+            return x.reply(200, body)
+        x.start_chunked()
+        for start in range(0, len(body), 65536):
+            x.chunk(body[start:start + 65536])
+        x.last_chunk()
+    origin = w.origin(answer)
+    server = w.server()
+    client = w.client(server, origin)
+    whole = cut = 0
+    for number in range(16):
+        victim = (server, client)[number % 2]
+        timer = threading.Timer(0.002 * number, victim.process.kill)
+        timer.start()
+        for target in ('/counted', '/chunked'):
+            got = download(server, target)
+            check(got is None or got == body,
+                  f'{target} ended cleanly with {len(got or b"")} bytes')
+            whole, cut = whole + (got is not None), cut + (got is None)
+        timer.join()
+        victim.kill()
+        if victim is server:
+            server = w.server(port=server.visitors[1])
+        else:
+            client = w.client(server, origin)
+        equal(server.wait_serving(target='/counted').status, 200, 'back')
+    check(cut and whole, f'{whole} whole and {cut} cut answers prove little')
+
+
+def download(server, target):
+    """The body, or None when the visitor could see that it is not whole."""
+    try:
+        answer = server.get(target, timeout=20)
+    except (Cut, Garbage, ConnectionError):     # cut, unanswered, refused
+        return None
+    return answer.body if answer.status == 200 else None
+
+
+# --- the link goes -----------------------------------------------------------
+
+def linked(w, *flags, answer=hello, both=(), **options):
+    """(server, client, relay, origin) with a relay in the tunnel."""
+    origin = w.origin(answer)
+    server = w.server(*flags, *both)
+    relay = w.relay(server.tunnels, **options)
+    client = w.client(server, origin, via=('127.0.0.1', relay.port),
+                      flags=both)
+    return server, client, relay, origin
+
+
+@test(timeout=60, alone=True)
+def dead_link_is_noticed(w):
+    """No FIN, no RST, only silence: both sides notice in --dead."""
+    held = Held()
+    server, client, relay, _ = linked(w, answer=held, both=[
+        '--ping', '500ms', '--dead', '2s'])
+    equal(server.get().status, 200, 'before')
+    visitor, _, pieces = begin_slow(w, server)
+    with within(4, 'noticing the silence', at_least=1.0):
+        relay.freeze()
+        server.wait_log(DISCONNECTED)
+        client.wait_log(DISCONNECTED)
+    must_be_cut(pieces, 'a dead link')
+    equal(server.get().status, 503, 'nobody is there')
+    relay.hang_up()
+    relay.thaw()
+    with within(15, 'coming back'):
+        equal(server.wait_serving(timeout=15).status, 200, 'the link is back')
+
+
+@test(timeout=40)
+def quiet_link_is_not_dead(w):
+    """Pings keep an idle tunnel, and a busy one."""
+    server, client, _, _ = linked(w, both=['--ping', '300ms', '--dead',
+                                           '1500ms'])
+    time.sleep(4)
+    equal(server.get().status, 200, 'after 4 s of quiet')
+    equal(len(client.lines(CONNECTED)), 1, 'connects')
+
+
+@test(timeout=60)
+def link_that_is_reset(w):
+    server, client, relay, _ = linked(w)
+    for number in range(3):
+        relay.cut()
+        client.wait_log(DISCONNECTED, number + 1)
+        with within(3, 'coming back'):
+            equal(server.wait_serving(timeout=5).status, 200, 'back')
+
+
+@test(timeout=90, alone=True)
+def flapping_link_leaks_nothing(w):
+    server, client, relay, _ = linked(w)
+
+    def flap(times):
+        for _ in range(times):
+            count = len(client.lines(CONNECTED))
+            relay.cut()
+            client.wait_log(CONNECTED, count + 1)
+            equal(server.wait_serving(timeout=5).status, 200, 'back')
+    flap(3)
+    before = [(p.fds(), p.rss_kib()) for p in (server, client)]
+    flap(20)
+    after = [(p.fds(), p.rss_kib()) for p in (server, client)]
+    for (fds, rss), (fds_now, rss_now) in zip(before, after):
+        check(fds_now <= fds + 2, f'{fds} descriptors, then {fds_now}')
+        if not w.sanitized:
+            check(rss_now < rss + 2048, f'{rss} KiB, then {rss_now}')
+
+
+@test(timeout=60, alone=True)
+def client_frozen_and_thawed(w):
+    """As a laptop that is closed and opened: the tunnel is back soon."""
+    server, client, _, _ = linked(w, both=['--ping', '500ms', '--dead', '2s'])
+    client.freeze()
+    server.wait_log(DISCONNECTED, timeout=6)
+    equal(server.get().status, 503, 'while it sleeps')
+    client.thaw()
+    with within(4, 'coming back after the sleep'):
+        equal(server.wait_serving(timeout=8).status, 200, 'awake')

@@ -1,0 +1,242 @@
+"""Which client and which upstream answers for a host and a path."""
+
+from lib.house import Client, check, equal, free_port, soon, test
+from lib.origin import hello, named
+from lib.visitor import Visitor
+
+
+def answers(server, cases):
+    """cases: (host, target, name of the origin that must answer)."""
+    for host, target, name in cases:
+        answer = server.get(target, host)
+        equal((answer.status, answer.body.decode()), (200, name),
+              f'{host}{target}')
+
+
+@test()
+def exact_then_wildcard_then_every_host(w):
+    exact, wild, every = (w.origin(named(n)) for n in ('exact', 'wild', 'all'))
+    server = w.server()
+    w.client(server, every, f'*.example.com={wild.url}',
+             f'a.example.com={exact.url}')
+    answers(server, [
+        ('a.example.com', '/', 'exact'), ('A.Example.COM:80', '/', 'exact'),
+        ('b.example.com', '/', 'wild'), ('B.EXAMPLE.com.', '/', 'wild'),
+        ('example.com', '/', 'all'), ('aexample.com', '/', 'all'),
+        ('b.example.com.evil.net', '/', 'all'), ('127.0.0.1', '/', 'all'),
+        ('x.b.example.com', '/', 'all')])
+
+
+@test()
+def across_clients_too(w):
+    """The same order when each endpoint is another client's, whoever came
+    first; and the next one takes over when the best one leaves."""
+    exact, wild, every = (w.origin(named(n)) for n in ('exact', 'wild', 'all'))
+    server = w.server()
+    w.client(server, every)
+    answers(server, [('a.example.com', '/', 'all')])
+    w.client(server, f'*.example.com={wild.url}')
+    answers(server, [('a.example.com', '/', 'wild')])
+    best = w.client(server, f'a.example.com={exact.url}')
+    answers(server, [('a.example.com', '/', 'exact'),
+                     ('b.example.com', '/', 'wild'),
+                     ('other', '/', 'all')])
+    best.terminate()
+    soon(lambda: server.get(host='a.example.com').body == b'wild', 5,
+         'the wildcard taking over')
+
+
+@test()
+def longest_path_by_segments(w):
+    root, api, deep, other = (w.origin(named(n))
+                              for n in ('root', 'api', 'deep', 'other'))
+    server = w.server()
+    w.client(server, f'demo.local={root.url}', f'demo.local/api={api.url}',
+             f'demo.local/api/v1/={deep.url}', f'/api={other.url}')
+    answers(server, [
+        ('demo.local', '/', 'root'), ('demo.local', '/ap', 'root'),
+        ('demo.local', '/api', 'api'), ('demo.local', '/api/', 'api'),
+        ('demo.local', '/api?x=/v1', 'api'), ('demo.local', '/api/x', 'api'),
+        ('demo.local', '/apix', 'root'), ('demo.local', '/api/v10', 'api'),
+        ('demo.local', '/api/v1', 'deep'), ('demo.local', '/api/v1/y', 'deep'),
+        ('demo.local', '/x/api/v1', 'root'), ('else.local', '/api', 'other')])
+    equal(server.get('/', 'else.local').status, 503, 'no endpoint there')
+
+
+@test()
+def paths_are_kept_and_put_in_front(w):
+    origin = w.origin(hello)
+    server = w.server()
+    w.client(server, f'a.local/api={origin.url}',
+             f'b.local={origin.url}/base', f'c.local/api={origin.url}/base/')
+    for host, target, seen in (
+            ('a.local', '/api/x?q=1', '/api/x?q=1'),
+            ('b.local', '/x?q=1', '/base/x?q=1'), ('b.local', '/', '/base/'),
+            ('c.local', '/api/x', '/base/api/x'),
+            ('c.local', '/api', '/base/api')):
+        equal(server.get(target, host).status, 200, f'{host}{target}')
+        equal(origin.targets()[-1], seen, f'{host}{target}')
+
+
+@test()
+def equals_and_commas_inside_urls(w):
+    origin = w.origin(hello)
+    server = w.server()
+    w.client(server, f'{origin.url}/k=v,w', f'q.local={origin.url}/a=b,c')
+    equal(server.get('/x', 'any.local').status, 200, 'the catch-all')
+    equal(origin.targets()[-1], '/k=v,w/x', 'the catch-all')
+    equal(server.get('/x', 'q.local').status, 200, 'host=url')
+    equal(origin.targets()[-1], '/a=b,c/x', 'host=url')
+
+
+@test()
+def comma_list(w):
+    a, b, every = (w.origin(named(n)) for n in 'abc')
+    server = w.server()
+    w.client(server, f'a.local={a.url},b.local={b.url},{every.url}')
+    answers(server, [('a.local', '/', 'a'), ('b.local', '/', 'b'),
+                     ('x.local', '/', 'c')])
+
+
+@test()
+def upstream_without_a_scheme(w):
+    a, b = w.origin(named('a')), w.origin(named('b'))
+    server = w.server()
+    w.client(server, f'a.local=127.0.0.1:{a.port}', f'127.0.0.1:{b.port}')
+    answers(server, [('a.local', '/', 'a'), ('b.local', '/', 'b')])
+
+
+@test()
+def upstream_on_ipv6(w):
+    six = w.origin(named('six'), host='::1')
+    server = w.server()
+    w.client(server, six)
+    answers(server, [('demo.local', '/', 'six')])
+
+
+@test()
+def everything_on_ipv6(w):
+    origin = w.origin(named('six'), host='::1')
+    server = w.server(address='::1')
+    w.client(server, origin)
+    answers(server, [('demo.local', '/', 'six')])
+    equal(origin.requests[-1].get('X-Forwarded-For'), '::1', 'the visitor')
+
+
+@test()
+def unknown_host_is_503(w):
+    """Nothing is said about other hosts, and Retry-After is."""
+    origin = w.origin(hello)
+    server = w.server()
+    empty = server.get(host='demo.local')
+    w.client(server, f'demo.local={origin.url}')
+    unknown = server.get(host='other.local')
+    for answer in (empty, unknown):
+        equal(answer.status, 503, 'no such host')
+        check(answer.has('Retry-After'), 'no Retry-After')
+        check(b'demo.local' not in answer.raw + answer.body, answer.body)
+    equal(origin.opened, 0, 'connections of the origin')
+
+
+@test()
+def same_host_takes_turns(w):
+    one, two = w.origin(named('one')), w.origin(named('two'))
+    server = w.server()
+    w.client(server, f'demo.local={one.url}')
+    second = w.client(server, f'demo.local={two.url}')
+    with w.visitor(server) as visitor:
+        got = [visitor.get().body for _ in range(10)]
+    got += [server.get().body for _ in range(10)]
+    check(got.count(b'one') >= 5 and got.count(b'two') >= 5, got)
+    second.terminate()
+    for _ in range(10):
+        equal(server.get().body, b'one', 'after the second one left')
+
+
+@test()
+def many_endpoints_of_one_client(w):
+    origin = w.origin(lambda x: x.reply(200, x.request.get('Host')))
+    server = w.server()
+    hosts = [f'h{i}.local' for i in range(200)]
+    w.client(server, *[f'{host}={origin.url}' for host in hosts])
+    with w.visitor(server) as visitor:
+        for host in hosts:
+            equal(visitor.get(host=host).body.decode(), host, 'Host')
+
+
+@test()
+def control_port_of_its_own(w):
+    server, _, origin = w.pair(hello, control=True)
+    with w.visitor(server) as visitor:
+        for target in ('/tunnel', '/healthz', '/readyz', '/metrics'):
+            equal(visitor.get(target).status, 200, f'visitor of {target}')
+            equal(origin.targets()[-1], target, 'at the origin')
+    for target, statuses in (('/', [404]), ('/x', [404]), ('/healthz', [200]),
+                             ('/readyz', [200]), ('/tunnel', [400, 426])):
+        with w.keep(Visitor(server.tunnels)) as control:
+            status = control.get(target).status
+            check(status in statuses, f'control port {target}: {status}')
+    count = len(origin.requests)
+    head = w.visitor(server).upgrade('/tunnel', [
+        ('Authorization', f'Bearer {w.token}')])
+    equal(head.status, 200, 'an upgrade on the data port is the upstream\'s')
+    equal(len(origin.requests), count + 1, 'requests of the origin')
+
+
+@test()
+def shared_port_takes_only_upgrades(w):
+    server, _, origin = w.pair(hello)
+    for target in ('/tunnel', '/tunnel/x', '/tunnelx', '/healthz'):
+        equal(server.get(target).status, 200, target)
+        equal(origin.targets()[-1], target, 'at the origin')
+
+
+@test()
+def tunnel_path_can_be_moved(w):
+    origin = w.origin(hello)
+    server = w.server('--tunnel-path', '/secret/door')
+    w.client(server, origin, flags=['--tunnel-path', '/secret/door'])
+    equal(server.get('/tunnel').status, 200, '/tunnel is a visitor\'s')
+    wrong = w.client(server, origin, ready=False)
+    check(wrong.wait_exit() != 0, 'no tunnel is there')
+
+
+@test()
+def tunnel_path_in_the_url(w):
+    origin = w.origin(hello)
+    server = w.server('--tunnel-path', '/door')
+    port = server.tunnels[1]
+    client = w.start(Client, 'by-url', [
+        w.path('cmd', 'inlets-client'), '--url',
+        f'ws://127.0.0.1:{port}/door', '--token-from', w.token_file,
+        '--upstream', origin.url])
+    equal(server.wait_serving().status, 200, 'through the tunnel')
+    check(client.running, 'the client left')
+
+
+@test()
+def forms_of_the_url(w):
+    origin = w.origin(hello)
+    server = w.server()
+    port = server.tunnels[1]
+    for flag, url in (('--url', f'127.0.0.1:{port}'),
+                      ('--remote', f'127.0.0.1:{port}'),
+                      ('--remote', f'ws://127.0.0.1:{port}'),
+                      ('--url', f'http://127.0.0.1:{port}'),
+                      ('--url', f'ws://localhost:{port}/')):
+        client = w.start(Client, 'form', [
+            w.path('cmd', 'inlets-client'), flag, url, '--token-from',
+            w.token_file, '--upstream', origin.url])
+        equal(server.wait_serving(timeout=5).status, 200, url)
+        client.terminate()
+        soon(lambda: server.get().status == 503, 5, 'the client leaving')
+
+
+@test()
+def two_servers_do_not_share_anything(w):
+    one, two = w.origin(named('one')), w.origin(named('two'))
+    servers = w.server(), w.server(control=free_port())
+    for server, origin in zip(servers, (one, two)):
+        w.client(server, origin)
+    answers(servers[0], [('demo.local', '/', 'one')])
+    answers(servers[1], [('demo.local', '/', 'two')])

@@ -1,0 +1,203 @@
+"""Visitors' websockets: the upgrade and the raw bytes after it."""
+
+import os
+import random
+import threading
+import time
+
+from lib import websocket
+from lib.house import check, equal, soon, test, within
+from lib.websocket import BINARY, CLOSE, TEXT
+from lib.wire import Cut
+
+
+def echo(x):
+    x.upgrade()
+    websocket.echo(x)
+    x.close()
+
+
+@test()
+def echo_of_many_messages(w):
+    server, _, origin = w.pair(echo)
+    with w.visitor(server) as visitor:
+        check(visitor.upgrade('/chat?x=1').accepted, 'no upgrade')
+        equal(origin.targets(), ['/chat?x=1'], 'target')
+        for number in range(300):
+            text = f'message {number}'.encode()
+            visitor.send(websocket.frame(TEXT, text))
+            equal(websocket.read_message(visitor), (TEXT, text), 'echo')
+        for size in (0, 125, 126, 65535, 65536, 300000):
+            data = random.Random(size).randbytes(size)
+            visitor.send(websocket.frame(BINARY, data))
+            check(websocket.read_message(visitor) == (BINARY, data),
+                  f'{size} bytes changed')
+        visitor.send(websocket.frame(CLOSE, b'\x03\xe8bye'))
+        equal(websocket.read_message(visitor), (CLOSE, b'\x03\xe8bye'), 'bye')
+        equal(visitor.how_it_ends(3), (b'', 'eof'), 'the end')
+
+
+@test()
+def both_ways_at_once(w):
+    """Two streams of bytes that do not wait for each other."""
+    def answer(x):
+        x.upgrade()
+        reader = threading.Thread(target=read_all, args=(x, got))
+        reader.start()
+        for piece in down:
+            x.send(piece)
+        reader.join(20)
+        x.close()
+
+    def read_all(x, store):
+        while x.fill('raw bytes'):
+            store.append(x.take(len(x.buf)))
+    up = [os.urandom(40000) for _ in range(50)]
+    down = [os.urandom(40000) for _ in range(50)]
+    got = []
+    server, _, _ = w.pair(answer)
+    with w.visitor(server, timeout=20) as visitor:
+        check(visitor.upgrade().accepted, 'no upgrade')
+        sender = threading.Thread(
+            target=lambda: [visitor.send(p) for p in up] + [visitor.end()])
+        sender.start()
+        said, how = visitor.how_it_ends(20)
+        sender.join(20)
+    check(said == b''.join(down), 'the bytes down changed')
+    equal(how, 'eof', 'the end')
+    check(b''.join(got) == b''.join(up), 'the bytes up changed')
+
+
+@test()
+def half_close_of_either_side(w):
+    def answer(x):
+        x.upgrade()
+        if x.target == '/visitor-first':
+            x.send(x.exactly(5).upper())
+            equal(x.fill('the end'), False, 'the half close at the origin')
+            x.send(b'after your end')
+        else:
+            x.send(b'before my end')
+            x.end()
+            x.connection.said = x.exactly(5)
+            said.append(x.connection.said)
+        x.close()
+    said = []
+    server, _, _ = w.pair(answer)
+    with w.visitor(server) as visitor:
+        check(visitor.upgrade('/visitor-first').accepted, 'no upgrade')
+        visitor.send(b'hello')
+        equal(visitor.exactly(5), b'HELLO', 'echo')
+        visitor.end()
+        equal(visitor.how_it_ends(5), (b'after your end', 'eof'), 'down')
+    with w.visitor(server) as visitor:
+        check(visitor.upgrade('/origin-first').accepted, 'no upgrade')
+        equal(visitor.exactly(13), b'before my end', 'down')
+        equal(visitor.fill('the end'), False, 'the half close')
+        visitor.send(b'still')
+        soon(lambda: said == [b'still'], 3, 'bytes after the half close')
+
+
+@test()
+def bytes_right_behind_the_upgrade(w):
+    """A visitor may send its first frames before the 101 has come."""
+    server, _, _ = w.pair(echo)
+    for _ in range(10):
+        with w.visitor(server) as visitor:
+            key = websocket.new_key()
+            visitor.send(
+                b'GET / HTTP/1.1\r\nHost: demo.local\r\nConnection: Upgrade'
+                b'\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+                b'Sec-WebSocket-Key: ' + key.encode() + b'\r\n\r\n'
+                + websocket.frame(TEXT, b'early'))
+            equal(visitor.final_head().status, 101, 'upgrade')
+            equal(websocket.read_message(visitor), (TEXT, b'early'), 'echo')
+
+
+@test()
+def refused_upgrade_is_an_answer(w):
+    server, _, _ = w.pair(lambda x: x.reply(403, b'no'))
+    with w.visitor(server) as visitor:
+        for _ in range(2):
+            head = visitor.upgrade()
+            equal((head.status, visitor.body(head)), (403, b'no'), 'answer')
+
+
+@test()
+def websocket_fields_pass(w):
+    """Subprotocols and extensions are the two ends' own business."""
+    def answer(x):
+        x.start(101, [
+            ('Upgrade', 'websocket'), ('Connection', 'Upgrade'),
+            ('Sec-WebSocket-Protocol', 'chat'),
+            ('Sec-WebSocket-Extensions', 'permessage-deflate'),
+            ('Sec-WebSocket-Accept', websocket.accept_for(
+                x.request.get('Sec-WebSocket-Key')))])
+        x.close()
+    server, _, origin = w.pair(answer)
+    with w.visitor(server) as visitor:
+        head = visitor.upgrade(fields=[
+            ('Sec-WebSocket-Protocol', 'chat, superchat'),
+            ('Sec-WebSocket-Extensions', 'permessage-deflate')])
+        check(head.accepted, 'no upgrade')
+        equal(head.get('Sec-WebSocket-Protocol'), 'chat', 'down')
+        equal(head.get('Sec-WebSocket-Extensions'), 'permessage-deflate',
+              'down')
+    seen = origin.requests[0]
+    equal(seen.get('Sec-WebSocket-Protocol'), 'chat, superchat', 'up')
+    equal(seen.get('Upgrade', '').lower(), 'websocket', 'Upgrade')
+    check('upgrade' in seen.get('Connection', '').lower(), 'Connection')
+
+
+@test()
+def idle_websocket_outlives_every_timeout(w):
+    server, _, _ = w.pair(echo, '--idle-timeout', '1s', '--head-timeout',
+                          '1s', '--gateway-timeout', '1s')
+    with w.visitor(server) as visitor:
+        check(visitor.upgrade().accepted, 'no upgrade')
+        time.sleep(2.5)
+        visitor.send(websocket.frame(TEXT, b'still here'))
+        equal(websocket.read_message(visitor), (TEXT, b'still here'), 'echo')
+
+
+@test()
+def either_end_vanishes(w):
+    """A reset of one side is a reset or an end for the other, at once."""
+    gone = []
+
+    def answer(x):
+        x.upgrade()
+        if x.target == '/origin':
+            x.exactly(2)
+            return x.reset()
+        try:
+            while x.fill('frames'):
+                x.take(len(x.buf))
+        except Cut:
+            pass
+        gone.append(time.monotonic())
+        x.close()
+    server, _, origin = w.pair(answer)
+    visitor = w.visitor(server)
+    check(visitor.upgrade('/visitor').accepted, 'no upgrade')
+    visitor.reset()
+    left = time.monotonic()
+    soon(lambda: gone, 3, 'the end at the origin')
+    check(gone[0] - left < 1.0, 'seen', gone[0] - left, 's later')
+    with w.visitor(server) as visitor:
+        check(visitor.upgrade('/origin').accepted, 'no upgrade')
+        visitor.send(b'go')
+        with within(1.0, 'the end at the visitor'):
+            equal(visitor.how_it_ends(5)[0], b'', 'bytes')
+
+
+@test()
+def h2c_is_never_passed(w):
+    server, _, origin = w.pair(lambda x: x.reply(200, b'plain'))
+    with w.visitor(server) as visitor:
+        for value in ('h2c', 'h2c, websocket', 'websocket, h2c', 'TLS/1.2'):
+            visitor.ask(fields=[
+                ('Connection', 'Upgrade, HTTP2-Settings'), ('Upgrade', value),
+                ('HTTP2-Settings', 'AAMAAABkAAQCAAAAAAIAAAAA')])
+            equal(visitor.answer().body, b'plain', value)
+            check(not origin.requests[-1].has('Upgrade'), value)

@@ -1,0 +1,651 @@
+/* test_net_dial.c: the dialer, with real sockets and a resolver of our own:
+ * getaddrinfo is defined here, so libuv's thread pool calls this one. */
+#include "net_rig.h"
+
+#include "base/mem.h"
+#include <dlfcn.h>
+#include <errno.h>
+#include <inlets/alloc.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* --- The resolver -------------------------------------------------------- */
+
+/* Names in .test are ours: "A.B.test" has the addresses A and B of this
+ * table, "none.test" does not exist, "slow.test" waits for release_slow(). */
+static const struct {
+    const char *name;
+    const char *address;
+} hosts[] = {
+    {"one", "127.0.0.1"},   {"two", "127.0.0.2"},          {"six", "::1"},
+    {"far", "2001:db8::1"}, {"reject", "255.255.255.255"},
+};
+
+static uv_sem_t slow;       /* posted to let slow.test answer */
+static uv_sem_t slow_asked; /* posted when it is asked for */
+
+/* One node as glibc's freeaddrinfo wants it: a single block. */
+static struct addrinfo *new_address(const char *text)
+{
+    struct node {
+        struct addrinfo info;
+        struct sockaddr_storage address;
+    } *node = calloc(1, sizeof(*node));
+    struct sockaddr_in6 *v6;
+
+    if (node == NULL) {
+        abort();
+    }
+    v6 = (struct sockaddr_in6 *)&node->address;
+    if (uv_ip6_addr(text, 0, v6) == 0) {
+        node->info.ai_family = AF_INET6;
+        node->info.ai_addrlen = sizeof(struct sockaddr_in6);
+    } else {
+        (void)uv_ip4_addr(text, 0, (struct sockaddr_in *)&node->address);
+        node->info.ai_family = AF_INET;
+        node->info.ai_addrlen = sizeof(struct sockaddr_in);
+    }
+    node->info.ai_socktype = SOCK_STREAM;
+    node->info.ai_addr = (struct sockaddr *)&node->address;
+    return &node->info;
+}
+
+static int our_addresses(const char *name, struct addrinfo **ret)
+{
+    struct addrinfo **tail = ret;
+    size_t n;
+
+    *ret = NULL;
+    for (; strcmp(name, "test") != 0; name += n + 1) {
+        n = strcspn(name, ".");
+        for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+            if (strlen(hosts[i].name) == n &&
+                memcmp(hosts[i].name, name, n) == 0) {
+                *tail = new_address(hosts[i].address);
+                tail = &(*tail)->ai_next;
+            }
+        }
+    }
+    return *ret == NULL ? EAI_NONAME : 0;
+}
+
+typedef int (*resolver_fn)(const char *, const char *, const struct addrinfo *,
+                           struct addrinfo **);
+
+/* The names of the parameters are of glibc's declaration. */
+int getaddrinfo(const char *name, const char *service,
+                const struct addrinfo *req, struct addrinfo **pai)
+{
+    size_t n = strlen(name);
+    resolver_fn real;
+
+    if (strcmp(name, "slow.test") == 0) {
+        uv_sem_post(&slow_asked);
+        uv_sem_wait(&slow);
+        return our_addresses("one.test", pai);
+    }
+    if (n > 5 && strcmp(name + n - 5, ".test") == 0) {
+        return our_addresses(name, pai);
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(name, service, req, pai);
+}
+
+/* --- Places to dial ------------------------------------------------------ */
+
+/* A port on 127.0.0.1 on which nobody listens, and which stays reserved. */
+static int dead_port(unsigned *ret_port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    socklen_t size = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
+    *ret_port = ntohs(a.sin_port);
+    return fd;
+}
+
+#define HOLE_FDS 4
+
+/* A port on 127.0.0.1 whose backlog is full: a SYN gets no answer. */
+struct hole {
+    unsigned port;
+    int fds[HOLE_FDS];
+};
+
+static void hole_open(struct hole *h)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+
+    h->fds[0] = dead_port(&h->port);
+    assert_int_equal(listen(h->fds[0], 0), 0);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_port = htons((uint16_t)h->port);
+    for (int i = 1; i < HOLE_FDS; i++) {
+        h->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(h->fds[i] >= 0);
+        assert_true(connect(h->fds[i], (struct sockaddr *)&a, sizeof(a)) == 0 ||
+                    errno == EINPROGRESS);
+    }
+    (void)usleep(20000);
+}
+
+static void hole_close(struct hole *h)
+{
+    for (int i = 0; i < HOLE_FDS; i++) {
+        (void)close(h->fds[i]);
+    }
+}
+
+/* Dials and expects an error. Returns how long it took. */
+static uint64_t expect_error(struct rig *r, const char *host, unsigned port,
+                             uint64_t timeout_ms, int err, const char *step)
+{
+    struct end end = {.rig = r, .room = 1};
+    struct call call;
+    uint64_t begin;
+
+    assert_int_equal(call_start(&call, &end, host, port, timeout_ms), 0);
+    assert_non_null(call.dial.impl);
+    begin = r->loop.env.now_ms;
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(call.err, err);
+    assert_string_equal(call.dial.step, step);
+    assert_null(end.link);
+    return r->loop.env.now_ms - begin;
+}
+
+/* Dials a listener and lets both ends say goodbye. */
+static void expect_link(struct rig *r, const char *host, unsigned port,
+                        struct end *server)
+{
+    struct end client = {.rig = r, .room = 1, .to_send = 1};
+    struct call call;
+
+    server->rig = r;
+    server->room = 1;
+    assert_int_equal(call_start(&call, &client, host, port, 5000), 0);
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(call.err, 0);
+    RUN_UNTIL(r, client.gone && server->gone);
+    assert_int_equal(server->received, 1);
+}
+
+static struct inl_listener *listen_at(struct rig *r, const char *address,
+                                      struct end *server)
+{
+    struct inl_listener *l;
+
+    server->rig = r;
+    assert_int_equal(
+        inl_listener_new(&l, &r->loop, address, end_listen, server), 0);
+    return l;
+}
+
+/* --- Tests --------------------------------------------------------------- */
+
+static void test_refused_at_once(void **state)
+{
+    unsigned port;
+    int fd = dead_port(&port);
+
+    assert_true(expect_error(*state, "127.0.0.1", port, 5000, INLETS_EREFUSED,
+                             "connect") < 2000);
+    assert_true(expect_error(*state, "one.test", port, 5000, INLETS_EREFUSED,
+                             "connect") < 2000);
+    (void)close(fd);
+}
+
+static void test_bad_arguments(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct call call;
+    char name[300];
+
+    memset(name, 'a', sizeof(name));
+    name[254] = '\0'; /* one more than a name may have */
+    assert_int_equal(call_start(&call, &end, name, 80, 100), INLETS_EINVAL);
+    assert_null(call.dial.impl);
+    assert_int_equal(call_start(&call, &end, "", 80, 100), INLETS_EINVAL);
+    assert_int_equal(call_start(&call, &end, NULL, 80, 100), INLETS_EINVAL);
+    assert_int_equal(call_start(&call, &end, "a", 0, 100), INLETS_EINVAL);
+    assert_int_equal(call_start(&call, &end, "a", 65536, 100), INLETS_EINVAL);
+    inl_dial_cancel(&r->dialer, &call.dial); /* idle: harmless */
+    assert_int_equal(call.done, 0);
+}
+
+static void test_unknown_name(void **state)
+{
+    expect_error(*state, "none.test", 80, 5000, INLETS_EDNS, "resolve");
+}
+
+/* The longest name that is allowed does get to the resolver. */
+static void test_longest_name(void **state)
+{
+    char name[254];
+
+    for (size_t i = 0; i < 248; i++) {
+        name[i] = i % 50 == 49 ? '.' : 'a';
+    }
+    memcpy(name + 248, ".test", 6);
+    expect_error(*state, name, 80, 5000, INLETS_EDNS, "resolve");
+}
+
+static void test_localhost(void **state)
+{
+    struct end server = {0};
+    struct inl_listener *l = listen_at(*state, ":0", &server);
+
+    expect_link(*state, "localhost", inl_listener_port(l), &server);
+    inl_listener_close(l);
+}
+
+static void test_next_address_after_refusal(void **state)
+{
+    struct end server = {0};
+    struct inl_listener *l = listen_at(*state, "127.0.0.2:0", &server);
+
+    /* Nobody listens on the first two. The third is where it is. */
+    expect_link(*state, "six.one.two.test", inl_listener_port(l), &server);
+    inl_listener_close(l);
+}
+
+static void test_first_telling_error_is_reported(void **state)
+{
+    unsigned port;
+    int fd = dead_port(&port);
+
+    /* A broadcast address cannot be connected to; the refusal says more
+     * than an unreachable network, whichever comes first. */
+    expect_error(*state, "far.one.test", port, 5000, INLETS_EREFUSED,
+                 "connect");
+    expect_error(*state, "one.far.test", port, 5000, INLETS_EREFUSED,
+                 "connect");
+    (void)close(fd);
+}
+
+static void test_unreachable_network(void **state)
+{
+    int err = INLETS_ENETWORK;
+
+    expect_error(*state, "255.255.255.255", 80, 5000, err, "connect");
+    expect_error(*state, "reject.test", 80, 5000, err, "connect");
+}
+
+static void test_deadline_while_connecting(void **state)
+{
+    struct hole h;
+    uint64_t took;
+
+    hole_open(&h);
+    took = expect_error(*state, "127.0.0.1", h.port, 200, INLETS_ETIMEDOUT,
+                        "connect");
+    assert_in_range(took, 200, 900);
+    took = expect_error(*state, "one.one.test", h.port, 200, INLETS_ETIMEDOUT,
+                        "connect");
+    assert_in_range(took, 200, 900);
+    hole_close(&h);
+}
+
+static void test_share_of_a_silent_address(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {0};
+    struct inl_listener *l;
+    struct hole h;
+    char address[64];
+    uint64_t begin;
+
+    hole_open(&h);
+    (void)snprintf(address, sizeof(address), "127.0.0.2:%u", h.port);
+    l = listen_at(r, address, &server);
+    begin = uv_now(&r->uv);
+    expect_link(r, "one.two.test", h.port, &server); /* within 5 s */
+    assert_in_range(uv_now(&r->uv) - begin, 2400, 4000);
+    inl_listener_close(l);
+    hole_close(&h);
+}
+
+static void test_deadline_in_the_past(void **state)
+{
+    expect_error(*state, "slow.test", 80, 0, INLETS_ETIMEDOUT, "resolve");
+    uv_sem_post(&slow);
+    uv_sem_wait(&slow_asked);
+}
+
+static void test_deadline_while_resolving(void **state)
+{
+    struct rig *r = *state;
+    uint64_t took;
+
+    took = expect_error(r, "slow.test", 80, 50, INLETS_ETIMEDOUT, "resolve");
+    assert_in_range(took, 50, 900);
+    uv_sem_wait(&slow_asked);
+    assert_true(r->loop.live > 0); /* the resolver's request is still there */
+    uv_sem_post(&slow);
+    RUN_UNTIL(r, r->loop.live == 0);
+}
+
+static void test_without_descriptors(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r, .room = 1};
+    struct rlimit old, now;
+    struct call call;
+    int top;
+
+    if (under_valgrind()) {
+        return;
+    }
+    /* libuv opens a spare one with the first stream. */
+    expect_error(r, "255.255.255.255", 80, 5000, INLETS_ENETWORK, "connect");
+    top = dup(0);
+    (void)close(top);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    now = old;
+    now.rlim_cur = (rlim_t)top;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+    assert_int_equal(call_start(&call, &end, "127.0.0.1", 80, 5000), 0);
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(call.err, INLETS_EMFILE);
+}
+
+/* --- Cancel -------------------------------------------------------------- */
+
+static void cancel_twice(struct rig *r, struct call *call)
+{
+    inl_dial_cancel(&r->dialer, &call->dial);
+    assert_null(call->dial.impl);
+    inl_dial_cancel(&r->dialer, &call->dial);
+    /* The caller's object may go now: nobody looks at it any more. */
+    memset(call, 0xee, sizeof(*call));
+}
+
+static void test_cancel_at_once(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct call call;
+
+    assert_int_equal(call_start(&call, &end, "one.test", 80, 5000), 0);
+    cancel_twice(r, &call);
+    RUN_UNTIL(r, r->loop.live == 0);
+    assert_null(end.link);
+}
+
+static void test_cancel_while_resolving(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct call call;
+
+    assert_int_equal(call_start(&call, &end, "slow.test", 80, 5000), 0);
+    rig_once(r);
+    uv_sem_wait(&slow_asked); /* on the thread: too late to cancel */
+    cancel_twice(r, &call);
+    rig_pass(r, 10);
+    assert_true(r->loop.live > 0);
+    uv_sem_post(&slow);
+    RUN_UNTIL(r, r->loop.live == 0);
+}
+
+/* More than the pool has threads: those that wait can be cancelled. */
+static void test_cancel_many_while_resolving(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct call calls[12];
+    int i;
+
+    for (i = 0; i < 12; i++) {
+        assert_int_equal(call_start(&calls[i], &end, "slow.test", 80, 5000), 0);
+    }
+    rig_once(r);
+    uv_sem_wait(&slow_asked);
+    for (i = 0; i < 12; i++) {
+        cancel_twice(r, &calls[i]);
+        uv_sem_post(&slow);
+    }
+    RUN_UNTIL(r, r->loop.live == 0);
+    while (uv_sem_trywait(&slow) == 0) {
+    }
+    while (uv_sem_trywait(&slow_asked) == 0) {
+    }
+}
+
+static void test_cancel_while_connecting(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct call call;
+    struct hole h;
+
+    hole_open(&h);
+    assert_int_equal(call_start(&call, &end, "127.0.0.1", h.port, 5000), 0);
+    rig_pass(r, 30);
+    assert_string_equal(call.dial.step, "connect");
+    cancel_twice(r, &call);
+    RUN_UNTIL(r, r->loop.live == 0);
+    hole_close(&h);
+}
+
+/* The connection is there, but its event was not handled yet. */
+static void test_cancel_when_connected(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {.room = 1};
+    struct end end = {.rig = r};
+    struct inl_listener *l = listen_at(r, "127.0.0.1:0", &server);
+    struct call call;
+
+    assert_int_equal(
+        call_start(&call, &end, "127.0.0.1", inl_listener_port(l), 5000), 0);
+    inl_env_settle(&r->loop.env); /* connects */
+    (void)usleep(1000);
+    cancel_twice(r, &call);
+    RUN_UNTIL(r, server.gone);
+    inl_listener_close(l);
+    assert_null(end.link);
+}
+
+/* done starts the next attempt with the same object, then cancels it. */
+struct again {
+    struct inl_dial dial; /* first */
+    struct rig *rig;
+    int left;
+};
+
+static void dial_again(struct inl_dial *dial, int err, struct inl_link *link)
+{
+    struct again *a = (struct again *)dial;
+
+    assert_int_equal(err, INLETS_EREFUSED);
+    assert_null(link);
+    if (a->left-- > 0) {
+        assert_int_equal(inl_dial_start(&a->rig->dialer, dial), 0);
+        if (a->left == 0) {
+            inl_dial_cancel(&a->rig->dialer, dial);
+        }
+    }
+}
+
+static void test_dial_again_from_done(void **state)
+{
+    struct rig *r = *state;
+    struct again a = {.rig = r, .left = 3};
+    unsigned port;
+    int fd = dead_port(&port);
+
+    inl_loop_enter(&r->loop);
+    a.dial = (struct inl_dial){.host = "127.0.0.1",
+                               .port = port,
+                               .due_ms = r->loop.env.now_ms + 5000,
+                               .done = dial_again};
+    assert_int_equal(inl_dial_start(&r->dialer, &a.dial), 0);
+    RUN_UNTIL(r, a.left == 0);
+    assert_null(a.dial.impl);
+    RUN_UNTIL(r, r->loop.live == 0);
+    (void)close(fd);
+}
+
+static void done_without_machine(struct inl_dial *dial, int err,
+                                 struct inl_link *link)
+{
+    assert_int_equal(err, 0);
+    assert_non_null(link);
+    dial->port = 0;
+}
+
+static void test_link_without_machine_is_closed(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {.room = 1};
+    struct inl_listener *l = listen_at(r, "127.0.0.1:0", &server);
+    struct inl_dial dial = {.host = "127.0.0.1",
+                            .port = inl_listener_port(l),
+                            .due_ms = UINT64_MAX,
+                            .done = done_without_machine};
+
+    assert_int_equal(inl_dial_start(&r->dialer, &dial), 0);
+    RUN_UNTIL(r, dial.port == 0 && server.gone);
+    inl_listener_close(l);
+}
+
+/* Closing from `done` itself. */
+static void test_misbehaviour_in_done(void **state)
+{
+    struct rig *r = *state;
+
+    for (int action = CLOSE; action < ACTIONS; action++) {
+        struct end server = {.room = 100};
+        struct end client = {.rig = r, .room = 100, .to_send = 5};
+        struct inl_listener *l = listen_at(r, "127.0.0.1:0", &server);
+        struct call call;
+
+        client.hook = AT_FILL; /* the first thing after done */
+        client.action = (enum action)action;
+        assert_int_equal(
+            call_start(&call, &client, "127.0.0.1", inl_listener_port(l), 5000),
+            0);
+        RUN_UNTIL(r, client.gone && server.gone);
+        inl_listener_close(l);
+    }
+}
+
+/* The loop is closed with a name in the resolver: it waits for it. */
+static void test_close_loop_while_resolving(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct call call;
+
+    assert_int_equal(call_start(&call, &end, "slow.test", 80, 5000), 0);
+    rig_once(r);
+    uv_sem_wait(&slow_asked);
+    cancel_twice(r, &call);
+    inl_loop_close(&r->loop, NULL, NULL);
+    rig_pass(r, 20);
+    assert_int_equal(r->loop.own_handles, 2);
+    uv_sem_post(&slow);
+    RUN_UNTIL(r, r->loop.own_handles == 0);
+    assert_int_equal(inl_loop_init(&r->loop, &r->uv), 0);
+}
+
+/* --- Memory -------------------------------------------------------------- */
+
+static long fail_at; /* the n-th allocation; 0: none */
+
+static bool fails(void)
+{
+    return fail_at > 0 && --fail_at == 0;
+}
+
+static void *bad_malloc(size_t size)
+{
+    return fails() ? NULL : malloc(size);
+}
+
+static void *bad_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : calloc(count, size);
+}
+
+static void *bad_realloc(void *ptr, size_t size)
+{
+    return fails() ? NULL : realloc(ptr, size);
+}
+
+static const struct inlets_allocator bad_allocator = {bad_malloc, bad_calloc,
+                                                      bad_realloc, free};
+
+static void test_every_allocation_fails_once(void **state)
+{
+    struct rig *r = *state;
+    unsigned port;
+    int fd = dead_port(&port);
+    bool failed = true;
+
+    for (long n = 1; failed; n++) {
+        struct end end = {.rig = r};
+        struct call call;
+
+        fail_at = n;
+        if (call_start(&call, &end, "one.six.test", port, 5000) == 0) {
+            RUN_UNTIL(r, call.done > 0);
+            assert_true(call.err == INLETS_ENOMEM ||
+                        call.err == INLETS_EREFUSED ||
+                        call.err == INLETS_ENETWORK);
+        }
+        RUN_UNTIL(r, r->loop.live == 0);
+        failed = fail_at == 0;
+        fail_at = 0;
+    }
+    (void)close(fd);
+}
+
+#define NET_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        NET_TEST(test_refused_at_once),
+        NET_TEST(test_bad_arguments),
+        NET_TEST(test_unknown_name),
+        NET_TEST(test_longest_name),
+        NET_TEST(test_localhost),
+        NET_TEST(test_next_address_after_refusal),
+        NET_TEST(test_first_telling_error_is_reported),
+        NET_TEST(test_unreachable_network),
+        NET_TEST(test_deadline_while_connecting),
+        NET_TEST(test_share_of_a_silent_address),
+        NET_TEST(test_deadline_in_the_past),
+        NET_TEST(test_deadline_while_resolving),
+        NET_TEST(test_without_descriptors),
+        NET_TEST(test_cancel_at_once),
+        NET_TEST(test_cancel_while_resolving),
+        NET_TEST(test_cancel_many_while_resolving),
+        NET_TEST(test_cancel_while_connecting),
+        NET_TEST(test_cancel_when_connected),
+        NET_TEST(test_dial_again_from_done),
+        NET_TEST(test_link_without_machine_is_closed),
+        NET_TEST(test_misbehaviour_in_done),
+        NET_TEST(test_close_loop_while_resolving),
+        NET_TEST(test_every_allocation_fails_once),
+    };
+
+    if (uv_sem_init(&slow, 0) != 0 || uv_sem_init(&slow_asked, 0) != 0 ||
+        inl_set_allocator(&bad_allocator) != 0) {
+        return 1;
+    }
+    return cmocka_run_group_tests_name("net_dial", tests, NULL, NULL);
+}
