@@ -362,11 +362,7 @@ static int read_one(struct line *l, char **argv, int got, struct cmd_problem *p)
         return missing_value(l, p);
     }
     if (got == '?') {
-        char letter[2] = {(char)optopt, '\0'};
-
-        /* Of letters in a row ("-xy") getopt tells which one it is. */
-        return unknown_flag(
-            optopt > 0 && optopt < ROW_BASE ? letter : argv[optind - 1], p);
+        return unknown_flag(argv[optind - 1], p);
     }
     if (got < ROW_BASE) {
         row = row_of_letter(l, got);

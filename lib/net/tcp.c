@@ -67,6 +67,19 @@ static void fail(struct inl_tcp *t, int status)
     inl_link_close(&t->link, inl_error_from_uv(status));
 }
 
+/* The peer hung up on our bytes. What it said before that may still be in the
+ * kernel's buffer (an early response, RFC 9110 15.5.14), so reading goes on to
+ * its end; a link that does not want to read is closed at once. */
+static void write_failed(struct inl_tcp *t, int status)
+{
+    if (t->link.rx_ended || inl_link_rx_room(&t->link) == 0) {
+        fail(t, status);
+        return;
+    }
+    t->tx_err = status;
+    inl_link_wake(&t->link);
+}
+
 /* --- Writing ------------------------------------------------------------- */
 
 static void on_written(uv_write_t *req, int status)
@@ -81,7 +94,7 @@ static void on_written(uv_write_t *req, int status)
         return;
     }
     if (status < 0) {
-        fail(t, status);
+        write_failed(t, status);
         return;
     }
     inl_link_tx_done(&t->link, n);
@@ -137,7 +150,7 @@ static void start_write(struct inl_tcp *t)
     if (err != 0) {
         t->write_bytes = 0;
         inl_queue_clear(&t->sending);
-        fail(t, err);
+        write_failed(t, err);
     }
 }
 
@@ -154,7 +167,7 @@ static bool try_write(struct inl_tcp *t, const struct iovec *v, size_t n,
         return false;
     }
     if (sent < 0) {
-        fail(t, sent);
+        write_failed(t, sent);
         return false;
     }
     *budget -= (size_t)sent;
@@ -167,7 +180,7 @@ static void flush(struct inl_tcp *t)
     size_t budget = TURN_BYTES;
     bool more = true;
 
-    while (!t->link.closed && t->write_bytes == 0) {
+    while (!t->link.closed && t->write_bytes == 0 && t->tx_err == 0) {
         struct iovec v[VECTORS];
         size_t n = inl_link_tx_peek(&t->link, v, VECTORS);
 
@@ -236,7 +249,7 @@ static void end_writing(struct inl_tcp *t)
 {
     int err;
 
-    if (t->link.closed || t->shutting || t->write_bytes > 0 ||
+    if (t->link.closed || t->shutting || t->write_bytes > 0 || t->tx_err != 0 ||
         !inl_link_wants_fin(&t->link)) {
         return;
     }
@@ -277,6 +290,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         update_reading(t);
     } else if (n == UV_EOF) {
         inl_link_rx_eof(&t->link);
+        if (t->tx_err != 0) {
+            fail(t, t->tx_err); /* nothing more can come or go */
+        }
         update_reading(t);
     } else if (n == UV_ENOBUFS && buf->len == 0) {
         update_reading(t);
@@ -370,6 +386,9 @@ static void update_reading(struct inl_tcp *t)
     bool want = !l->closed && !l->rx_ended && inl_link_rx_room(l) > 0;
     int err;
 
+    if (!want && t->tx_err != 0) {
+        fail(t, t->tx_err);
+    }
     if (want && !t->reading) {
         err = uv_read_start(stream_of(t), on_alloc, on_read);
         if (err != 0) {

@@ -455,17 +455,11 @@ static int send_protocol_close(struct inl_ws *ws)
 }
 
 /* wslay stopped without an error of ours: it has queued a close frame for
- * something it refused. During the peer's own close that does not matter,
- * unless the code itself was wrong. */
-static int wslay_verdict(struct inl_ws *ws)
+ * something that it refused. If that was in the peer's own close frame (its
+ * code, its UTF-8), the peer has closed all the same. */
+static int wslay_verdict(const struct inl_ws *ws)
 {
-    const uint16_t sent = wslay_event_get_status_code_sent(ws->events);
-
-    if (ws->is_closing_frame &&
-        sent == WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA) {
-        return INLETS_ECLOSED;
-    }
-    return INLETS_EPROTO;
+    return ws->is_closing_frame ? INLETS_ECLOSED : INLETS_EPROTO;
 }
 
 static int after_recv(struct inl_ws *ws, int rc)

@@ -63,7 +63,7 @@ int inl_ws_put_ping(struct inl_ws *ws, struct inlets_slice payload);
 int inl_ws_put_close(struct inl_ws *ws, uint16_t code,
                      struct inlets_slice reason);
 /* What the peer's close frame said; 0 when there was none, 1005 when it said
- * nothing (RFC 6455 7.1.5). */
+ * nothing (RFC 6455 7.1.5) or something that is not UTF-8. */
 uint16_t inl_ws_close_code(const struct inl_ws *ws);
 
 /* The opening handshake (RFC 6455 section 4). */

@@ -30,6 +30,9 @@
 
 /* Unasked-for bytes on an idle connection end it; this much is looked at. */
 #define IDLE_ROOM 1024u
+/* More than idle_max connections are kept for this long, so that a burst does
+ * not close and open them all the time. */
+#define EXCESS_MS 1000u
 
 enum state { DIALING, BUSY, RAW, IDLE, GONE, NSTATES };
 
@@ -52,6 +55,7 @@ struct inl_upstream {
     struct inl_list busy;
     size_t nidle, nconns;
     bool closed;
+    struct inl_timer trim; /* runs while there is an excess */
     struct inl_later later;
 };
 
@@ -68,7 +72,8 @@ struct conn {
     struct inl_queue replay; /* the request again, if it may be repeated */
     enum inl_http1_framing framing; /* of the request */
     size_t unpaid;
-    struct inl_timer timer; /* idle */
+    struct inl_timer timer; /* runs on while busy: no work per request */
+    uint64_t idle_since_ms;
     struct inl_later free;
     bool reused;        /* this exchange got a kept connection */
     bool got_byte;      /* of the response */
@@ -157,13 +162,31 @@ static void close_idle(struct conn *c)
 
 static void idle_timeout(struct inl_timer *timer)
 {
-    close_idle(inl_container(timer, struct conn, timer));
+    struct conn *c = inl_container(timer, struct conn, timer);
+    uint64_t due = c->idle_since_ms + c->upstream->config.idle_ms;
+
+    if (c->state != IDLE) {
+        return; /* make_idle starts it again */
+    }
+    if (c->env->now_ms >= due || inl_timer_at(c->env, timer, due) != 0) {
+        close_idle(c);
+    }
 }
 
-static void trim_idle(struct inl_upstream *u)
+/* The tail has been idle for longest. */
+static void trim_excess(struct inl_timer *timer)
 {
+    struct inl_upstream *u = inl_container(timer, struct inl_upstream, trim);
+    uint64_t now = u->config.env->now_ms;
+
     while (u->nidle > u->config.idle_max) {
-        close_idle(inl_container(u->idle.prev, struct conn, node));
+        struct conn *c = inl_container(u->idle.prev, struct conn, node);
+
+        if (c->idle_since_ms + EXCESS_MS > now &&
+            inl_timer_at(u->config.env, timer, now + EXCESS_MS) == 0) {
+            return;
+        }
+        close_idle(c);
     }
 }
 
@@ -176,12 +199,17 @@ static void make_idle(struct conn *c)
     inl_list_remove(&c->node);
     inl_list_push_front(&u->idle, &c->node);
     u->nidle++;
-    if (u->config.idle_ms == 0 ||
-        inl_timer_at(c->env, &c->timer,
-                     c->env->now_ms + u->config.idle_ms) != 0) {
+    c->idle_since_ms = c->env->now_ms;
+    if (u->config.idle_max == 0 ||
+        (c->timer.due_ms == 0 &&
+         inl_timer_at(c->env, &c->timer,
+                      c->env->now_ms + u->config.idle_ms) != 0)) {
+        close_idle(c);
+    } else if (u->nidle > u->config.idle_max && u->trim.due_ms == 0 &&
+               inl_timer_at(c->env, &u->trim, c->env->now_ms + EXCESS_MS) !=
+                   0) {
         close_idle(c);
     }
-    trim_idle(u);
 }
 
 /* Both directions are done. */
@@ -466,7 +494,6 @@ static struct conn *pop_idle(struct inl_upstream *u, bool is_head)
     }
     c = inl_container(n, struct conn, node);
     u->nidle--;
-    inl_timer_off(c->env, &c->timer);
     inl_list_push_back(&u->busy, &c->node);
     move(c, BUSY);
     prepare(c, is_head);
@@ -700,6 +727,7 @@ struct inl_upstream *inl_upstream_new(const struct inl_upstream_config *config)
     u->path = inl_slice_dup(config->path);
     inl_list_init(&u->idle);
     inl_list_init(&u->busy);
+    inl_timer_init(&u->trim, trim_excess);
     inl_later_init(&u->later, upstream_free);
     if (u->host == NULL || u->path == NULL) {
         upstream_free(&u->later);
@@ -723,6 +751,7 @@ void inl_upstream_close(struct inl_upstream *u)
         return;
     }
     u->closed = true;
+    inl_timer_off(u->config.env, &u->trim);
     inl_list_each(&u->idle, n, tmp) {
         close_idle(inl_container(n, struct conn, node));
     }

@@ -320,9 +320,6 @@ static void final_head(struct visitor *v, const struct inlets_head *head)
         x->keep_alive = false;
         inl_flow_end(&v->flow, NULL);
     }
-    if (!v->eof) {
-        inl_timer_off(v->env, &v->timer);
-    }
 }
 
 static void flow_head(struct inl_flow *f, const struct inlets_head *head)
@@ -645,13 +642,12 @@ static bool wants_input(const struct visitor *v)
 /* Feeds what may be fed; returns how much was used. */
 static size_t parse(struct visitor *v, const uint8_t *p, size_t n)
 {
+    bool begins = v->state == IDLE;
     size_t used = 0;
     int err;
 
-    if (v->state == IDLE) {
+    if (begins) {
         move(v, HEAD);
-        (void)inl_timer_at(v->env, &v->timer,
-                           v->env->now_ms + v->config->head_timeout_ms);
     }
     if (v->state == BUSY && n > v->flow.tx_credit) {
         n = v->flow.tx_credit;
@@ -659,6 +655,10 @@ static size_t parse(struct visitor *v, const uint8_t *p, size_t n)
     v->feeding = true;
     err = inl_http1_feed(&v->http, p, n, &used);
     v->feeding = false;
+    if (begins && v->state == HEAD) { /* most heads come whole: no timer */
+        (void)inl_timer_at(v->env, &v->timer,
+                           v->env->now_ms + v->config->head_timeout_ms);
+    }
     if (v->over) {
         exchange_over(v);
     } else if (err != 0 && wants_input(v)) {

@@ -24,6 +24,24 @@ REQUEST = r'msg="?request\b|"msg": ?"request"'
 VALGRIND = ('valgrind', '-q', '--error-exitcode=99', '--leak-check=full',
             '--errors-for-leak-kinds=definite,indirect')
 
+NGINX = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/nginx-body;
+    proxy_temp_path {folder}/nginx-proxy;
+    fastcgi_temp_path {folder}/nginx-fastcgi;
+    uwsgi_temp_path {folder}/nginx-uwsgi;
+    scgi_temp_path {folder}/nginx-scgi;
+    keepalive_requests 1000000;
+    server {{ listen 127.0.0.1:{port}; {locations} }}
+}}
+"""
+
 TESTS = {}
 
 
@@ -245,6 +263,17 @@ class House:
         upstream = f'{host}={origin.url}' if host else origin.url
         client = self.client(server, upstream, flags=client_flags)
         return server, client, origin
+
+    def nginx(self, locations):
+        """A real upstream; locations: the inside of its server block."""
+        port = free_port()
+        config = self.file('nginx.conf', NGINX.format(
+            folder=self.folder, port=port, locations=locations))
+        nginx = self.start(Program, 'nginx', [
+            'nginx', '-c', config, '-p', self.folder, '-e', 'stderr'])
+        nginx.port = port
+        soon(lambda: listens(('127.0.0.1', port), nginx), 10, 'nginx')
+        return nginx
 
     # --- the end ---
 

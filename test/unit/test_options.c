@@ -1,0 +1,492 @@
+/* test_options.c: what the two programs' flags mean together: addresses,
+ * secrets, old commands. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/secret.h"
+#include "inlets-client/options.h"
+#include "inlets-server/options.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define WORDS_MAX 16
+
+struct server_case {
+    struct inlets_server_opts lib;
+    struct cmd_server_options o;
+    struct cmd_problem p;
+    char line[256];
+};
+
+struct client_case {
+    struct inlets_client_opts lib;
+    struct cmd_client_options o;
+    struct cmd_problem p;
+    char line[256];
+};
+
+/* text may be the line itself. */
+static int cut(char *line, const char *text, char **argv)
+{
+    int argc = 0;
+    char *rest;
+
+    strcpy(line, text);
+    for (char *word = strtok_r(line, " ", &rest); word != NULL;
+         word = strtok_r(NULL, " ", &rest)) {
+        argv[argc++] = word;
+    }
+    argv[argc] = NULL;
+    return argc;
+}
+
+static int server(struct server_case *c, const char *text, const char *env)
+{
+    char *argv[WORDS_MAX];
+    int argc;
+
+    memset(c, 0, sizeof(*c));
+    c->lib.tunnel_path = "/tunnel";
+    c->lib.ping_ms = 10000;
+    c->lib.dead_ms = 20000;
+    argc = cut(c->line, text, argv);
+    return cmd_server_options_parse(&c->o, &c->lib, argc, argv,
+                                    env == NULL ? NULL : strdup(env), &c->p);
+}
+
+static int client(struct client_case *c, const char *text, const char *env)
+{
+    char *argv[WORDS_MAX];
+    int argc;
+
+    memset(c, 0, sizeof(*c));
+    c->lib.tunnel_path = "/tunnel";
+    c->lib.ping_ms = 10000;
+    c->lib.dead_ms = 20000;
+    argc = cut(c->line, text, argv);
+    return cmd_client_options_parse(&c->o, &c->lib, argc, argv,
+                                    env == NULL ? NULL : strdup(env), &c->p);
+}
+
+/* --- the server ------------------------------------------------------------*/
+
+/* What is listened on, "visitors|clients" or "both". */
+static const struct {
+    const char *line, *sockets;
+} plans[] = {
+    {"s -t x", ":8000"},
+    {"s -t x -port=80", ":80"},
+    {"s -t x --port 80 --control-port 80", ":80"},
+    {"s -t x --port 80 -c 8123", ":80|:8123"},
+    {"s -t x --port 0 -c 0", ":0|:0"},
+    {"s -t x --bind-addr ::1", "[::1]:8000"},
+    {"s -t x --bind-addr [::1] -c 1", "[::1]:8000|[::1]:1"},
+    {"s -t x --data-addr 127.0.0.1", "127.0.0.1:8000"},
+    {"s --control-addr 127.0.0.1", "127.0.0.1:8000"},
+    {"s --control-addr 127.0.0.1 -c 1", ":8000|127.0.0.1:1"},
+    {"s --data-addr 127.0.0.1 --control-addr 127.0.0.1", "127.0.0.1:8000"},
+    {"s --data-addr 192.0.2.1 --control-addr 127.0.0.1",
+     "192.0.2.1:8000|127.0.0.1:8000"},
+    {"s -b 127.0.0.1 --data-addr 192.0.2.1 -c 1", "192.0.2.1:8000|127.0.0.1:1"},
+    {"s --data-addr 0.0.0.0 --control-addr 127.0.0.1 -c 1",
+     "0.0.0.0:8000|127.0.0.1:1"},
+};
+
+static void show_plan(const struct cmd_listen_plan *plan, char *buf,
+                      size_t size)
+{
+    char data[CMD_ADDRESS_MAX];
+    char control[CMD_ADDRESS_MAX];
+
+    cmd_address_join(plan->data_addr, plan->port, "", data, sizeof(data));
+    cmd_address_join(plan->control_addr, plan->control_port, "", control,
+                     sizeof(control));
+    if (plan->shared) {
+        assert_string_equal(data, control);
+        (void)snprintf(buf, size, "%s", data);
+    } else {
+        (void)snprintf(buf, size, "%s|%s", data, control);
+    }
+}
+
+static void addresses_and_ports_make_sockets(void **state)
+{
+    struct server_case c;
+    char text[2 * CMD_ADDRESS_MAX + 2];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(plans); i++) {
+        if (server(&c, plans[i].line, NULL) != 0) {
+            fail_msg("'%s': %s", plans[i].line, c.p.text);
+        }
+        show_plan(&c.o.plan, text, sizeof(text));
+        assert_string_equal(text, plans[i].sockets);
+        cmd_server_options_fini(&c.o);
+    }
+}
+
+static void port_comes_from_the_environment_too(void **state)
+{
+    struct server_case c;
+
+    (void)state;
+    setenv("PORT", "81", 1);
+    assert_int_equal(server(&c, "s -t x", NULL), 0);
+    assert_int_equal(c.o.plan.port, 81);
+    assert_int_equal(c.o.plan.control_port, 81);
+    cmd_server_options_fini(&c.o);
+    assert_int_equal(server(&c, "s -t x -p 82 -c 83", NULL), 0);
+    assert_int_equal(c.o.plan.port, 82);
+    assert_int_equal(c.o.plan.control_port, 83);
+    cmd_server_options_fini(&c.o);
+    unsetenv("PORT");
+}
+
+static void an_open_server_stays_at_home(void **state)
+{
+    static const char *const open[] = {
+        "s",
+        "s -c 1",
+        "s --bind-addr 0.0.0.0",
+        "s --bind-addr ::",
+        "s --data-addr 127.0.0.1 -c 1",
+        "s --control-addr 192.0.2.1 -c 1",
+        "s --bind-addr 127.0.0.1 --control-addr 192.0.2.1 -c 1"};
+    static const char *const home[] = {"s --bind-addr 127.0.0.1",
+                                       "s --bind-addr ::1",
+                                       "s -b 127.8.8.8",
+                                       "s -b ::ffff:127.0.0.1",
+                                       "s --control-addr ::1",
+                                       "s --control-addr 127.0.0.1 -c 1",
+                                       "s --allow-anyone-to-serve-any-host",
+                                       "s --token x"};
+    struct server_case c;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(open); i++) {
+        assert_int_equal(server(&c, open[i], NULL), -1);
+        assert_non_null(strstr(c.p.text, "--token-from"));
+        assert_non_null(strstr(c.p.text, "--control-addr 127.0.0.1"));
+        assert_non_null(strstr(c.p.text, "--allow-anyone-to-serve-any-host"));
+        cmd_server_options_fini(&c.o);
+    }
+    for (size_t i = 0; i < COUNT(home); i++) {
+        assert_int_equal(server(&c, home[i], NULL), 0);
+        cmd_server_options_fini(&c.o);
+    }
+    assert_int_equal(server(&c, "s", "from-the-environment"), 0);
+    assert_string_equal(c.o.token, "from-the-environment");
+    cmd_server_options_fini(&c.o);
+}
+
+static const struct {
+    const char *line, *env, *problem;
+} wrong_servers[] = {
+    {"s -t x --server=false", NULL,
+     "--server=false: the other end is a program of its own, inlets-client"},
+    {"s -t x --ping 20s", NULL,
+     "--ping (20000ms) must be shorter than --dead (20000ms): pings show that "
+     "a client lives"},
+    {"s -t x --tunnel-path t", NULL,
+     "--tunnel-path: 't' does not begin with /"},
+    {"s -t x --data-addr 0.0.0.0 --control-addr 127.0.0.1", NULL,
+     "--data-addr 0.0.0.0 and --control-addr 127.0.0.1 overlap on port 8000; "
+     "give the clients a port of their own with --control-port"},
+    {"s -t x -f y", NULL,
+     "two sources for one secret: --token and --token-from; keep one"},
+    {"s -t x", "y",
+     "two sources for one secret: --token and TOKEN in the environment; keep "
+     "one"},
+    {"s -f x", "y",
+     "two sources for one secret: --token-from and TOKEN in the environment; "
+     "keep one"},
+    {"s --token=", NULL, "--token: the token is empty"},
+    {"s", "a\tb",
+     "TOKEN in the environment: byte 2 of the token is not a printable ASCII "
+     "character"},
+    {"s", "a ",
+     "TOKEN in the environment: the token begins or ends with a space"},
+    {"s -f /nonexistent/file", NULL,
+     "cannot open the token file /nonexistent/file: No such file or "
+     "directory"},
+};
+
+static void wrong_servers_are_named(void **state)
+{
+    struct server_case c;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(wrong_servers); i++) {
+        assert_int_equal(
+            server(&c, wrong_servers[i].line, wrong_servers[i].env), -1);
+        assert_string_equal(c.p.text, wrong_servers[i].problem);
+        cmd_server_options_fini(&c.o);
+    }
+}
+
+static void old_server_commands_run(void **state)
+{
+    struct server_case c;
+
+    (void)state;
+    assert_int_equal(server(&c,
+                            "s -server=true -port=80 -token=x "
+                            "-upstream=http://127.0.0.1:3000 "
+                            "--disable-transport-wrapping",
+                            NULL),
+                     0);
+    assert_int_equal(c.o.plan.port, 80);
+    assert_true(c.o.no_wrapping);
+    assert_string_equal(c.o.upstream, "http://127.0.0.1:3000");
+    cmd_server_options_fini(&c.o);
+}
+
+static void help_needs_nothing_else(void **state)
+{
+    struct server_case s;
+    struct client_case c;
+
+    (void)state;
+    assert_int_equal(server(&s, "s -t x --help", "y"), 0);
+    assert_true(s.o.help);
+    cmd_server_options_fini(&s.o);
+    assert_int_equal(client(&c, "c -t x --version", "y"), 0);
+    assert_true(c.o.version);
+    cmd_client_options_fini(&c.o);
+}
+
+/* It has to fit a screen. */
+static void assert_fits(const char *text)
+{
+    size_t lines = 0;
+
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+
+        assert_in_range(len, 0, 80);
+        text += len + 1;
+        lines++;
+    }
+    assert_in_range(lines, 10, 30);
+}
+
+static void help_fits_a_screen(void **state)
+{
+    (void)state;
+    assert_fits(cmd_server_help);
+    assert_fits(cmd_client_help);
+}
+
+/* --- the client ------------------------------------------------------------*/
+
+static void clients_say_what_they_serve(void **state)
+{
+    struct client_case c;
+
+    (void)state;
+    assert_int_equal(client(&c,
+                            "c -server=false -remote=192.168.0.101:80 "
+                            "-upstream=http://127.0.0.1:3000 -u a=b:1,c=d",
+                            "hush"),
+                     0);
+    assert_string_equal(c.lib.url, "192.168.0.101:80");
+    assert_int_equal(c.o.upstreams.count, 3);
+    assert_string_equal(c.o.token, "hush");
+    assert_false(c.o.insecure);
+    cmd_client_options_forget_token(&c.o);
+    assert_null(c.o.token);
+    cmd_client_options_fini(&c.o);
+}
+
+static const struct {
+    const char *line, *problem;
+} wrong_clients[] = {
+    {"c -u x", "--url is needed: which exit node? For example --url "
+               "ws://127.0.0.1:8000"},
+    {"c --url x", "--upstream is needed: what is to be served? For example "
+                  "--upstream http://127.0.0.1:3000"},
+    {"c --url x -u y --strict-forwarding=false",
+     "--strict-forwarding=false: forwarding is always strict; only what "
+     "--upstream names is ever connected to"},
+    {"c --url x -u y --server", "--server=true: the exit node is a program of "
+                                "its own, inlets-server"},
+    {"c --url x -u a=y,a=z",
+     "--upstream: two upstreams for a: http://y and http://z; keep one"},
+    {"c --url x -u y --dead 1s",
+     "--ping (10000ms) must be shorter than --dead (1000ms): pings show that "
+     "the exit node lives"},
+};
+
+static void wrong_clients_are_named(void **state)
+{
+    struct client_case c;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(wrong_clients); i++) {
+        assert_int_equal(client(&c, wrong_clients[i].line, "hush"), -1);
+        assert_string_equal(c.p.text, wrong_clients[i].problem);
+        cmd_client_options_fini(&c.o);
+    }
+    assert_int_equal(client(&c, "c --url x -u y --strict-forwarding", NULL), 0);
+    cmd_client_options_fini(&c.o);
+}
+
+/* --- secrets ---------------------------------------------------------------*/
+
+static void the_environment_is_wiped(void **state)
+{
+    char entry[] = "TEST_SECRET=hush";
+    char *secret;
+
+    (void)state;
+    assert_int_equal(putenv(entry), 0);
+    secret = cmd_secret_from_environment("TEST_SECRET");
+    assert_string_equal(secret, "hush");
+    assert_memory_equal(entry, "TEST_SECRET=\0\0\0\0", sizeof(entry));
+    assert_null(getenv("TEST_SECRET"));
+    cmd_secret_free(secret);
+    assert_null(cmd_secret_from_environment("TEST_SECRET"));
+    setenv("TEST_SECRET", "", 1);
+    assert_null(cmd_secret_from_environment("TEST_SECRET"));
+    cmd_secret_free(NULL);
+}
+
+static char file_path[] = "/tmp/inlets-test-XXXXXX";
+
+static int make_file(void **state)
+{
+    int fd = mkstemp(file_path);
+
+    (void)state;
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state)
+{
+    (void)state;
+    return unlink(file_path);
+}
+
+static void fill_file(const char *bytes, size_t len, mode_t mode)
+{
+    int fd = open(file_path, O_WRONLY | O_TRUNC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, len), len);
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static const struct {
+    const char *bytes;
+    size_t len;
+    const char *secret; /* NULL: refused */
+} files[] = {
+#define FILE_OF(literal) literal, sizeof(literal) - 1
+    {FILE_OF("hush"), "hush"},
+    {FILE_OF("hush\n"), "hush"},
+    {FILE_OF("hush\r\n\r\n"), "hush"},
+    {FILE_OF("two words\n"), "two words"},
+    {FILE_OF(""), NULL},
+    {FILE_OF("\n\n"), NULL},
+    {FILE_OF("a\nb\n"), NULL},
+    {FILE_OF("a\0b"), NULL},
+    {FILE_OF("a\xff"), NULL},
+    {FILE_OF(" a"), NULL},
+#undef FILE_OF
+};
+
+static void token_files_are_read(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(files); i++) {
+        struct cmd_problem p = {""};
+        const char *warning = "?";
+        char *secret = NULL;
+        int rc;
+
+        fill_file(files[i].bytes, files[i].len, 0600);
+        rc = cmd_secret_from_file(file_path, &secret, &warning, &p);
+        assert_int_equal(rc, files[i].secret == NULL ? -1 : 0);
+        if (rc == 0) {
+            assert_string_equal(secret, files[i].secret);
+            assert_null(warning);
+        } else {
+            assert_non_null(strstr(p.text, file_path));
+        }
+        cmd_secret_free(secret);
+    }
+}
+
+static void token_files_have_a_bound(void **state)
+{
+    static char big[CMD_SECRET_MAX + 1];
+    struct cmd_problem p;
+    const char *warning;
+    char *secret;
+
+    (void)state;
+    memset(big, 'x', sizeof(big));
+    fill_file(big, CMD_SECRET_MAX, 0600);
+    assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p), 0);
+    assert_int_equal(strlen(secret), CMD_SECRET_MAX);
+    cmd_secret_free(secret);
+    fill_file(big, sizeof(big), 0600);
+    assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p),
+                     -1);
+    assert_non_null(strstr(p.text, "over 4096 bytes"));
+    assert_int_equal(cmd_secret_from_file("/", &secret, &warning, &p), -1);
+}
+
+static void open_token_files_are_warned_about(void **state)
+{
+    static const mode_t modes[] = {0640, 0604, 0644};
+    struct cmd_problem p;
+    const char *warning;
+    char *secret;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(modes); i++) {
+        fill_file("hush", 4, modes[i]);
+        assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p),
+                         0);
+        assert_non_null(warning);
+        cmd_secret_free(secret);
+    }
+    /* systemd's credentials */
+    setenv("CREDENTIALS_DIRECTORY", "/tmp", 1);
+    assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p), 0);
+    assert_null(warning);
+    cmd_secret_free(secret);
+    unsetenv("CREDENTIALS_DIRECTORY");
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(addresses_and_ports_make_sockets),
+        cmocka_unit_test(port_comes_from_the_environment_too),
+        cmocka_unit_test(an_open_server_stays_at_home),
+        cmocka_unit_test(wrong_servers_are_named),
+        cmocka_unit_test(old_server_commands_run),
+        cmocka_unit_test(help_needs_nothing_else),
+        cmocka_unit_test(help_fits_a_screen),
+        cmocka_unit_test(clients_say_what_they_serve),
+        cmocka_unit_test(wrong_clients_are_named),
+        cmocka_unit_test(the_environment_is_wiped),
+        cmocka_unit_test(token_files_are_read),
+        cmocka_unit_test(token_files_have_a_bound),
+        cmocka_unit_test(open_token_files_are_warned_about),
+    };
+
+    return cmocka_run_group_tests(tests, make_file, remove_file);
+}

@@ -1,0 +1,144 @@
+/* test_upstreams.c: --upstream lists, taken apart where they should be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/upstreams.h"
+#include <stdio.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* What came of it: "endpoint -> url" with "; " between. */
+static const struct {
+    const char *list, *items;
+} good[] = {
+    {"http://127.0.0.1:3000", " -> http://127.0.0.1:3000"},
+    {"127.0.0.1:3000", " -> http://127.0.0.1:3000"},
+    {"a=http://x:1,b=http://y:2", "a -> http://x:1; b -> http://y:2"},
+    {"a=x:1,b=y:2", "a -> http://x:1; b -> http://y:2"},
+    {"a=x,b=y", "a -> http://x; b -> http://y"},
+    {"a=x, b=y", "a -> http://x; b -> http://y"},
+    {"a=x,y:80", "a -> http://x;  -> http://y:80"},
+    {"a=[::1]:80,b=y", "a -> http://[::1]:80; b -> http://y"},
+    {"[::1]=http://x", "[::1] -> http://x"},
+    {"a/p=http://x/q,/r=http://y", "a/p -> http://x/q; /r -> http://y"},
+    {"a=http://x/q,b=y:80/z", "a -> http://x/q; b -> http://y:80/z"},
+    {"a=http://x/q,b=[::1]:80", "a -> http://x/q; b -> http://[::1]:80"},
+    {"*.a=x", "*.a -> http://x"},
+    {"*=x", " -> http://x"},
+    {"*/p=x", "/p -> http://x"},
+    /* "=" and commas inside a URL are the URL's. */
+    {"http://x/?a=b", " -> http://x/?a=b"},
+    {"x/?a=b", " -> http://x/?a=b"},
+    {"http://x/?a=1,b=2", " -> http://x/?a=1,b=2"},
+    {"http://x/?a=1,b=h:2", " -> http://x/?a=1,b=h:2"},
+    {"http://x/a,b", " -> http://x/a,b"},
+    {"http://x/a;b=1,c=2", " -> http://x/a;b=1,c=2"},
+    {"http://x/?u=http://y", " -> http://x/?u=http://y"},
+    {"a=http://x/?k=v", "a -> http://x/?k=v"},
+    {"a=http://x/?k=1,2,b=http://y/?k=3,4",
+     "a -> http://x/?k=1,2; b -> http://y/?k=3,4"},
+    {"a=http://x/?k=1,http://y", "a -> http://x/?k=1;  -> http://y"},
+    {"https://x,ab+c-d.e://y=z", NULL}, /* two catch-alls */
+    {"a=https://x", "a -> https://x"},
+};
+
+static void show(const struct cmd_upstreams *u, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < u->count; i++) {
+        len += (size_t)snprintf(buf + len, size - len, "%s%s -> %s",
+                                i == 0 ? "" : "; ", u->items[i].endpoint,
+                                u->items[i].url);
+    }
+}
+
+static void lists_are_taken_apart(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(good); i++) {
+        struct cmd_upstreams u = {0};
+        struct cmd_problem p = {""};
+        char text[256];
+        int rc = cmd_upstreams_add(good[i].list, &u, &p);
+
+        show(&u, text, sizeof(text));
+        if (good[i].items == NULL) {
+            assert_int_equal(rc, -1);
+        } else {
+            assert_string_equal(p.text, "");
+            assert_string_equal(text, good[i].items);
+        }
+        cmd_upstreams_fini(&u);
+    }
+}
+
+static const struct {
+    const char *list, *problem;
+} bad[] = {
+    {"", "'' has an empty item"},
+    {",", "',' has an empty item"},
+    {"a=x,", "'a=x,' has an empty item"},
+    {"a=x,,b=y", "'a=x,,b=y' has an empty item"},
+    {"=x", "'=x' lacks a host; write URL, HOST=URL or HOST/PATH=URL"},
+    {"a=", "'a=' lacks a URL; write URL, HOST=URL or HOST/PATH=URL"},
+    {"a=,b=x", "'a=' lacks a URL; write URL, HOST=URL or HOST/PATH=URL"},
+    {"a=x,a=y", "two upstreams for a: http://x and http://y; keep one"},
+    {"A.example=x,a.EXAMPLE.=y",
+     "two upstreams for a.EXAMPLE.: http://x and http://y; keep one"},
+    {"a/p=x,a/p/=y", "two upstreams for a/p/: http://x and http://y; keep one"},
+    {"http://x,http://y",
+     "two upstreams for every host: http://x and http://y; keep one"},
+    {"http://x,*=y",
+     "two upstreams for every host: http://x and http://y; keep one"},
+};
+
+static void wrong_lists_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct cmd_upstreams u = {0};
+        struct cmd_problem p = {""};
+
+        assert_int_equal(cmd_upstreams_add(bad[i].list, &u, &p), -1);
+        assert_string_equal(p.text, bad[i].problem);
+        cmd_upstreams_fini(&u);
+    }
+}
+
+static void repeated_flags_add_up(void **state)
+{
+    struct cmd_upstreams u = {0};
+    struct cmd_problem p;
+    char text[128];
+
+    (void)state;
+    assert_int_equal(cmd_upstreams_add("a=x", &u, &p), 0);
+    assert_int_equal(cmd_upstreams_add("a/p=y,z", &u, &p), 0);
+    /* A path's case counts, a host's does not. */
+    assert_int_equal(cmd_upstreams_add("a/P=w", &u, &p), 0);
+    show(&u, text, sizeof(text));
+    assert_string_equal(text, "a -> http://x; a/p -> http://y; "
+                              " -> http://z; a/P -> http://w");
+    assert_string_equal(cmd_upstream_endpoint_name(&u.items[0]), "a");
+    assert_string_equal(cmd_upstream_endpoint_name(&u.items[2]), "*");
+    assert_int_equal(cmd_upstreams_add("A=v", &u, &p), -1);
+    cmd_upstreams_fini(&u);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_are_taken_apart),
+        cmocka_unit_test(wrong_lists_are_named),
+        cmocka_unit_test(repeated_flags_add_up),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
