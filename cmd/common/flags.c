@@ -302,21 +302,10 @@ static size_t row_of_letter(const struct line *l, int letter)
     return i;
 }
 
-/* What stands before '=' in an argument, without dashes: never more than
- * that is repeated to the user, for behind it may be a secret. */
-static size_t name_in(const char *arg, const char **ret_name)
-{
-    *ret_name = arg + strspn(arg, "-");
-    return strcspn(*ret_name, "=");
-}
-
+/* Repeats an argument only up to '=': behind it may be a secret. */
 static int unknown_flag(const char *arg, struct cmd_problem *p)
 {
-    const char *name;
-    int len = (int)name_in(arg, &name);
-
-    return cmd_problem_set(p, "unknown flag %s%.*s", len == 1 ? "-" : "--",
-                           len > 64 ? 64 : len, name);
+    return cmd_problem_set(p, "unknown flag %.*s", (int)strcspn(arg, "="), arg);
 }
 
 /* The argument that getopt has just read a long flag from. */
@@ -329,10 +318,11 @@ static const char *current_argument(char **argv)
 
 static bool is_whole_name(const char *arg, const char *expected)
 {
-    const char *name;
-    size_t len = name_in(arg, &name);
+    size_t len = strlen(expected);
 
-    return len == strlen(expected) && memcmp(name, expected, len) == 0;
+    arg += strspn(arg, "-");
+    return strncmp(arg, expected, len) == 0 &&
+           (arg[len] == '\0' || arg[len] == '=');
 }
 
 static int missing_value(const struct line *l, struct cmd_problem *p)

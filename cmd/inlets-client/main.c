@@ -24,6 +24,7 @@ struct program {
     struct cmd_signals signals;
     struct inlets_client *client;
     const char *url;
+    bool has_token;
     int status;
 };
 
@@ -61,17 +62,17 @@ static void on_signal(int signum, unsigned count, void *user)
         return;
     }
     cmd_log_say(&program->log, INLETS_LOG_INFO,
-                "draining; a second signal stops at once", "signal", name,
+                "asked to stop; a second signal stops at once", "signal", name,
                 NULL);
     inlets_client_drain(program->client);
 }
 
-static const char *refusal_remedy(int err)
+static const char *refusal_remedy(int err, bool has_token)
 {
     switch (err) {
     case INLETS_EAUTH:
-        return "; the token (--token-from, --token, $TOKEN) must be the exit "
-               "node's";
+        return has_token ? "; is it the same on both sides?"
+                         : "; none was given: --token-from, --token or $TOKEN";
     case INLETS_EFORBIDDEN:
         return "; the exit node lets this token serve other hosts only";
     case INLETS_EHANDSHAKE:
@@ -94,7 +95,7 @@ static void on_state(struct inlets_client *client,
     if (err != 0) {
         cmd_process_fail(&program->log, PROGRAM, "%s refuses this client: %s%s",
                          program->url, inlets_strerror(err),
-                         refusal_remedy(err));
+                         refusal_remedy(err, program->has_token));
         program->status = CMD_EXIT_FAILED;
     }
     stop(program);
@@ -184,7 +185,8 @@ static int run(struct cmd_client_options *o)
         .log = {.fd = STDERR_FILENO,
                 .format = (enum cmd_log_format)o->log_format,
                 .level = (enum inlets_log_level)o->log_level},
-        .url = o->client->url};
+        .url = o->client->url,
+        .has_token = o->token != NULL};
 
     if (uv_loop_init(&program.loop) != 0) {
         cmd_process_fail(&program.log, PROGRAM, "cannot make an event loop");

@@ -168,8 +168,8 @@ void cmd_client_explain_upstream(const struct cmd_upstream *u, int err,
         : err == INLETS_ENOTSUP ? "; upstreams are reached by http://"
                                 : "";
 
-    (void)cmd_problem_set(p, "--upstream: %s=%s: %s%s",
-                          cmd_upstream_endpoint_name(u), u->url,
+    (void)cmd_problem_set(p, "--upstream: '%s%s%s': %s%s", u->endpoint,
+                          *u->endpoint == '\0' ? "" : "=", u->url,
                           inlets_strerror(err), advice);
 }
 

@@ -70,7 +70,7 @@ static void on_signal(int signum, unsigned count, void *user)
         return;
     }
     cmd_log_say(&program->log, INLETS_LOG_INFO,
-                "draining; a second signal stops at once", "signal", name,
+                "asked to stop; a second signal stops at once", "signal", name,
                 NULL);
     inlets_server_drain(program->server, stop, program);
 }
@@ -147,16 +147,17 @@ static int start(struct program *program, const struct cmd_server_options *o)
     s->log = cmd_log_write;
     s->log_level = o->log_level;
     s->user = &program->log;
-    err = inlets_server_new(&program->server, &program->loop, s);
+    /* Before anybody can know that we are there. */
+    err = cmd_signals_start(&program->signals, &program->loop, on_signal,
+                            program);
+    if (err == 0) {
+        err = inlets_server_new(&program->server, &program->loop, s);
+    }
     if (err != 0) {
         cmd_process_fail(&program->log, PROGRAM, "cannot start: %s",
                          inlets_strerror(err));
-        return err;
-    }
-    err = listen_all(program, &o->plan);
-    if (err == 0) {
-        err = cmd_signals_start(&program->signals, &program->loop, on_signal,
-                                program);
+    } else {
+        err = listen_all(program, &o->plan);
     }
     if (err != 0) {
         stop(program);

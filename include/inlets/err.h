@@ -38,7 +38,7 @@ extern "C" {
     X(EEXPECT, 22, "this expectation cannot be met")                           \
     X(EDNS, 23, "the name could not be resolved")                              \
     X(ENETWORK, 24, "the network or host cannot be reached")                   \
-    X(EGOAWAY, 25, "the peer is shutting down")                                \
+    X(EGOAWAY, 25, "shutting down")                                \
     X(EADDRINUSE, 26, "the address is already in use")                         \
     X(EADDRNOTAVAIL, 27, "the address is not one of this machine's")           \
     X(EPERM, 28, "the operating system does not permit it")                    \

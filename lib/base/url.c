@@ -187,6 +187,9 @@ int inl_host_normalise(struct inlets_slice host, char *buf, size_t size)
 {
     struct host_port hp;
 
+    if (host.len > 1 && host.ptr[host.len - 1] == ':') {
+        host.len--; /* the port may be empty (RFC 3986 3.2.3) */
+    }
     if (!parse_host_port(host, &hp)) {
         return INLETS_EINVAL;
     }

@@ -278,6 +278,19 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
     *ret_buf = uv_buf_init((char *)t->loop->read_buf, (unsigned)room);
 }
 
+/* After a reset the kernel gives what came before it and then says "end",
+ * once a write has taken the error away: that is no end of a message. A
+ * write that met a reset after the peer's FIN gets EPIPE instead. */
+static void read_eof(struct inl_tcp *t)
+{
+    if (t->tx_err == 0 || t->tx_err == UV_EPIPE) {
+        inl_link_rx_eof(&t->link);
+    }
+    if (t->tx_err != 0) {
+        fail(t, t->tx_err); /* nothing more can come or go */
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct inl_tcp *t = stream->data;
@@ -289,10 +302,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         inl_link_rx(&t->link, (const uint8_t *)buf->base, (size_t)n);
         update_reading(t);
     } else if (n == UV_EOF) {
-        inl_link_rx_eof(&t->link);
-        if (t->tx_err != 0) {
-            fail(t, t->tx_err); /* nothing more can come or go */
-        }
+        read_eof(t);
         update_reading(t);
     } else if (n == UV_ENOBUFS && buf->len == 0) {
         update_reading(t);

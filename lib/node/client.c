@@ -306,7 +306,7 @@ static void uplink_up(struct inl_uplink *u, struct inl_link *link)
 static bool is_refusal(int err, unsigned status)
 {
     return err == INLETS_EAUTH || err == INLETS_EFORBIDDEN ||
-           (err == INLETS_EHANDSHAKE && status >= 400 && status < 500);
+           (err == INLETS_EHANDSHAKE && status < 500);
 }
 
 static void uplink_failed(struct inl_uplink *u, int err, unsigned status,

@@ -117,8 +117,17 @@ static bool is_probe(struct inlets_slice path)
            inl_slice_eq(path, INL_LIT("/readyz"));
 }
 
+static bool speaks_our_protocol(const struct inlets_head *head)
+{
+    struct inlets_slice protocols =
+        inl_head_find(head, INL_LIT("Sec-WebSocket-Protocol"));
+
+    return inl_slice_list_has(protocols, INL_LIT(INL_WS_PROTOCOL));
+}
+
 /* On a port for both, visitors' paths go first: the probes answer only where
- * no client serves the host. */
+ * no client serves the host. A client of ours at the wrong path or port is
+ * told so (404) instead of "come back later". */
 static int front_open(struct inl_service *s, const struct inl_request *req,
                       struct inl_flow *caller)
 {
@@ -129,8 +138,9 @@ static int front_open(struct inl_service *s, const struct inl_request *req,
     if ((f->what & INLETS_LISTEN_VISITORS) != 0) {
         err = inl_service_open(&server->failover.service, req, caller);
     }
-    if (err == INLETS_ENOROUTE && (f->what & INLETS_LISTEN_TUNNELS) != 0 &&
-        (f->what == INLETS_LISTEN_TUNNELS || is_probe(req->path))) {
+    if (err == INLETS_ENOROUTE &&
+        (f->what == INLETS_LISTEN_TUNNELS || speaks_our_protocol(req->head) ||
+         ((f->what & INLETS_LISTEN_TUNNELS) != 0 && is_probe(req->path)))) {
         err = inl_service_open(&server->control.service, req, caller);
     }
     return err;
@@ -313,14 +323,6 @@ static bool is_authorised(const struct inlets_server *server,
         }
     }
     return inl_token_matches(&server->token, shown_token) && seen == 1;
-}
-
-static bool speaks_our_protocol(const struct inlets_head *head)
-{
-    struct inlets_slice protocols =
-        inl_head_find(head, INL_LIT("Sec-WebSocket-Protocol"));
-
-    return inl_slice_list_has(protocols, INL_LIT(INL_WS_PROTOCOL));
 }
 
 static int open_tunnel(void *user, struct inl_link *link,

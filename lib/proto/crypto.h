@@ -10,7 +10,8 @@
 #define INL_SHA1_LEN 20u
 #define INL_SHA256_LEN 32u
 
-/* Starts PSA for the process; idempotent, thread-safe. 0 or INLETS_EINTERNAL. */
+/* Starts PSA for the process; idempotent, thread-safe. 0 or INLETS_EINTERNAL.
+ */
 int inl_crypto_init(void);
 int inl_sha1(struct inlets_slice data, uint8_t out[INL_SHA1_LEN]);
 int inl_sha256(struct inlets_slice data, uint8_t out[INL_SHA256_LEN]);

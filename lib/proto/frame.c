@@ -156,8 +156,8 @@ static int pass_data(struct inl_frame_reader *r, const uint8_t *p, size_t n)
     if (last) {
         frame_done(r);
     }
-    return r->ops->on_data(r->user, stream_of(r), flags_of(r),
-                           inl_slice(p, n), last);
+    return r->ops->on_data(r->user, stream_of(r), flags_of(r), inl_slice(p, n),
+                           last);
 }
 
 static int skip(struct inl_frame_reader *r, size_t n)

@@ -246,8 +246,13 @@ int inl_frame_put_open(struct inl_queue *q, uint32_t stream, uint8_t flags,
                        uint32_t route, struct inlets_slice id,
                        const struct inlets_head *head)
 {
-    struct head_frame f = {INL_FRAME_OPEN, flags, stream, route,
-                           id,             head,  OPEN_FIXED};
+    struct head_frame f = {.type = INL_FRAME_OPEN,
+                           .flags = flags,
+                           .stream = stream,
+                           .route = route,
+                           .id = id,
+                           .head = head,
+                           .size = OPEN_FIXED};
 
     if (!add_size(&f.size, head->target.len, UINT16_MAX) ||
         !add_size(&f.size, head->host.len, UINT16_MAX) ||

@@ -441,6 +441,8 @@ static int settle_framing(struct inl_http1 *h,
             return fail(h, INLETS_EBADMESSAGE, "Body in a 1xx or 204");
         }
         *length = INLETS_LENGTH_NONE;
+    } else if (*length == INLETS_LENGTH_UNKNOWN && h->status == 304) {
+        *length = INLETS_LENGTH_NONE; /* it tells nobody anything */
     }
     h->chunked = facts->encodings > 0;
     return 0;

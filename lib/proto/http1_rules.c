@@ -80,15 +80,13 @@ static bool is_absolute(struct inlets_slice target)
            inl_slice_starts_case(target, INL_LIT("https://"));
 }
 
-bool inl_http1_is_target(struct inlets_slice method,
-                         struct inlets_slice target)
+bool inl_http1_is_target(struct inlets_slice method, struct inlets_slice target)
 {
     if (!inl_http1_is_visible(target)) {
         return false;
     }
-    return target.ptr[0] == '/' ||
-           (inl_slice_eq(target, INL_LIT("*")) &&
-            inl_slice_eq(method, INL_LIT("OPTIONS")));
+    return target.ptr[0] == '/' || (inl_slice_eq(target, INL_LIT("*")) &&
+                                    inl_slice_eq(method, INL_LIT("OPTIONS")));
 }
 
 static int check_request(const struct inl_http1_line *line,

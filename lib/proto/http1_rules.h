@@ -38,8 +38,8 @@ bool inl_http1_is_visible(struct inlets_slice s);
 
 /* What the fields say about framing, routing and the connection. */
 struct inl_http1_facts {
-    unsigned hosts, lengths, encodings; /* how many lines of each */
-    struct inlets_slice host, length, encoding; /* the last of each */
+    unsigned hosts, lengths, encodings;             /* how many lines of each */
+    struct inlets_slice host, length, encoding;     /* the last of each */
     bool says_close, says_keep_alive, says_upgrade; /* Connection */
     bool has_upgrade;                               /* Upgrade */
 };

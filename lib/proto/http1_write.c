@@ -91,8 +91,7 @@ static bool fields_are_sound(const struct inlets_head *head, bool is_request)
         const struct inlets_field *field = &head->fields[i];
 
         if (!is_field(field) || inl_http1_is_framing_name(field->name) ||
-            (is_request &&
-             inl_slice_eq_case(field->name, INL_LIT("Host")))) {
+            (is_request && inl_slice_eq_case(field->name, INL_LIT("Host")))) {
             return false;
         }
     }

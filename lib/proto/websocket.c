@@ -43,18 +43,18 @@ struct inl_ws {
 
     const uint8_t *in; /* borrowed, during feed */
     size_t in_left;
-    uint8_t opcode;       /* of the frame being received */
-    bool in_message;      /* a piece of the present message was passed on */
+    uint8_t opcode;        /* of the frame being received */
+    bool in_message;       /* a piece of the present message was passed on */
     bool is_closing_frame; /* the peer's close is being received */
-    uint8_t code[2];      /* the first bytes of its payload */
+    uint8_t code[2];       /* the first bytes of its payload */
     size_t code_have;
     int err; /* the first error; sticks */
 
     const struct inl_queue *shared; /* borrowed: the send callback refers */
     size_t shared_off;              /* to it from here on, does not copy */
     struct inl_queue lent;          /* a payload on its way to be masked */
-    bool close_put;        /* our close frame is in `out` */
-    bool broken;           /* `out` ends in a part of a frame */
+    bool close_put;                 /* our close frame is in `out` */
+    bool broken;                    /* `out` ends in a part of a frame */
 
     uint64_t idle_since_ms; /* frames that carry nothing, in this second */
     unsigned idle_frames;
@@ -128,8 +128,7 @@ static void stop(struct inl_ws *ws, int err)
 static void refuse(struct inl_ws *ws, int err, uint16_t code)
 {
     stop(ws, err);
-    if (wslay_event_queue_close(ws->events, code, NULL, 0) ==
-        WSLAY_ERR_NOMEM) {
+    if (wslay_event_queue_close(ws->events, code, NULL, 0) == WSLAY_ERR_NOMEM) {
         ws->err = INLETS_ENOMEM;
     }
 }
@@ -186,8 +185,8 @@ static void on_frame_chunk(wslay_event_context_ptr ctx,
         return;
     }
     ws->in_message = true;
-    err = ws->ops->on_piece(ws->user, inl_slice(a->data, a->data_length),
-                            first);
+    err =
+        ws->ops->on_piece(ws->user, inl_slice(a->data, a->data_length), first);
     if (err != 0) {
         stop(ws, err);
     }
@@ -241,11 +240,10 @@ static int init_contexts(struct inl_ws *ws)
 {
     wslay_event_context_ptr events;
     wslay_frame_context_ptr frames;
-    int rc = ws->role == INL_WS_SERVER
-                 ? wslay_event_context_server_init(&events, &event_callbacks,
-                                                   ws)
-                 : wslay_event_context_client_init(&events, &event_callbacks,
-                                                   ws);
+    int rc =
+        ws->role == INL_WS_SERVER
+            ? wslay_event_context_server_init(&events, &event_callbacks, ws)
+            : wslay_event_context_client_init(&events, &event_callbacks, ws);
 
     if (rc != 0) {
         return INLETS_ENOMEM;
@@ -326,8 +324,7 @@ static int send_part(struct inl_ws *ws, struct wslay_frame_iocb *iocb,
 {
     iocb->data = ptr;
     iocb->data_length = n;
-    return wslay_frame_send(ws->frames, iocb) == (ssize_t)n ? 0
-                                                            : INLETS_ENOMEM;
+    return wslay_frame_send(ws->frames, iocb) == (ssize_t)n ? 0 : INLETS_ENOMEM;
 }
 
 /* At once, by reference. wslay does not look at the bytes, so it is given

@@ -3,7 +3,7 @@
  * A call sits between the caller's flow and the target's: `in` faces the
  * caller, `out` the target. As soon as the final response head has passed it
  * steps aside: the two outer ends are tied to each other, so a body costs
- * nothing here. Only a request with a second target to go to gets a call.
+ * nothing here.
  *
  * The target may go before its stream does (an endpoint that is taken back):
  * the call watches it, and looks at it only while it is there. */
@@ -110,6 +110,7 @@ static void look(struct inl_timer *timer)
     struct inl_env *env = c->failover->env;
 
     if (inl_flow_tied(&c->out) && inl_list_linked(&c->watch) &&
+        inl_router_has_choice(c->failover->router, c->req.host, c->req.path) &&
         c->target->health != NULL &&
         c->target->health(c->target) != INL_HEALTH_GOOD) {
         inl_flow_stop(&c->out, INLETS_ECANCELED);
@@ -269,8 +270,7 @@ static int failover_open(struct inl_service *s, const struct inl_request *req,
     struct call *c;
     int err = 0;
 
-    if (!may_move(req->head) ||
-        !inl_router_has_choice(f->router, req->host, req->path)) {
+    if (!may_move(req->head)) {
         return inl_service_open(&f->router->service, req, caller);
     }
     c = call_new(f, req);

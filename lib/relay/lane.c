@@ -244,6 +244,7 @@ static void lane_rx(void *machine, const uint8_t *p, size_t n)
     } else {
         inl_lane_close(lane, err, close_code(err), inl_str(inlets_strerror(err)));
     }
+    lane->ops->ending(lane, err);
 }
 
 static size_t lane_rx_room(void *machine)

@@ -36,6 +36,9 @@ struct inl_lane_ops {
                    struct inlets_slice piece, bool last);
     /* Append whole frames to q, about `room` bytes of them, if any. */
     void (*fill)(struct inl_lane *lane, struct inl_queue *q, size_t room);
+    /* No frame will be taken or made any more: the peer's close frame has
+     * come, or an error of the peer's. Not for inl_lane_close. */
+    void (*ending)(struct inl_lane *lane, int err);
     /* The lane is down; its last call. err 0: closed cleanly. */
     void (*down)(struct inl_lane *lane, int err);
 };

@@ -94,8 +94,9 @@ uint64_t inl_reconnect_lost(struct inl_reconnect *r, uint32_t at_least_ms)
     if (r->state == INL_RECONNECT_READY) {
         if (lasted >= INL_RECONNECT_HEALTHY_MS) {
             r->failures = 0;
-        } else if (lasted < INL_RECONNECT_BRIEF_MS) {
-            r->failures++;
+        } else if (lasted < INL_RECONNECT_BRIEF_MS &&
+                   at_least_ms < INL_RECONNECT_PAUSE_MS) {
+            at_least_ms = INL_RECONNECT_PAUSE_MS;
         }
     } else {
         r->failures++;

@@ -3,8 +3,10 @@
  *
  * After a loss at once; failed attempts then wait 10, 20, 40 ms ... through
  * the first second, doubling to max_ms with full jitter from then on, so
- * that a crowd spreads out. 30 s of health forget all failures; a connection
- * that lasted less than a second counts as a failed attempt. */
+ * that a crowd spreads out. 30 s of health forget all failures. A connection
+ * that lasted less than a second is no failure (a flapping link must be back
+ * soon), but the next attempt keeps a pause, so that a server that throws us
+ * out at once is not hammered. */
 #ifndef INL_RELAY_RECONNECT_H
 #define INL_RELAY_RECONNECT_H
 
@@ -20,6 +22,7 @@ enum inl_reconnect_state {
 
 #define INL_RECONNECT_HEALTHY_MS 30000u
 #define INL_RECONNECT_BRIEF_MS 1000u
+#define INL_RECONNECT_PAUSE_MS 50u
 #define INL_RECONNECT_FIRST_MS 10u
 
 struct inl_reconnect {

@@ -311,7 +311,8 @@ static int got_head(struct inl_session *s, const struct inl_frame *f)
                : s->role != INL_SESSION_OPENER ? INLETS_EPROTO
                                                : check_known(s, f->stream);
     }
-    if (st->got_head || st->rx_end_got) {
+    if (st->got_head || st->rx_end_got ||
+        ((f->flags & INL_FRAME_END) != 0 && head.status < 200)) {
         return INLETS_EPROTO;
     }
     st->got_head = head.status >= 200 || head.status == 101;
@@ -573,6 +574,7 @@ static int got_goaway(struct inl_session *s, const struct inl_frame *f)
         s->ops->goaway(s, reason, text);
     }
     send_goaway(s, 0, INL_LIT("you asked for it"));
+    inl_lane_wake(&s->lane); /* it may be drained by now */
     return 0;
 }
 
@@ -634,6 +636,19 @@ static void stop_streams(struct inl_session *s, int err)
     }
 }
 
+/* The peer broke the rules, or said goodbye: what runs is over now, not when
+ * the link has lingered. */
+static void on_ending(struct inl_lane *lane, int err)
+{
+    struct inl_session *s = inl_container(lane, struct inl_session, lane);
+
+    if (s->state != INL_SESSION_CLOSED) {
+        move(s, INL_SESSION_CLOSED);
+        drop_routes(s);
+        stop_streams(s, err == 0 ? INLETS_ECLOSED : err);
+    }
+}
+
 static void on_down(struct inl_lane *lane, int err)
 {
     struct inl_session *s = inl_container(lane, struct inl_session, lane);
@@ -647,7 +662,7 @@ static void on_down(struct inl_lane *lane, int err)
 }
 
 static const struct inl_lane_ops lane_ops = {on_frame, on_data, on_fill,
-                                             on_down};
+                                             on_ending, on_down};
 
 /* ---- life ------------------------------------------------------------- */
 

@@ -116,6 +116,9 @@ void inl_stream_remove(struct inl_stream *st, int err)
     inl_list_remove(&st->sched);
     inl_list_remove(&st->owes);
     inl_env_later(s->env, &st->later);
+    if (s->state == INL_SESSION_DRAINING) {
+        inl_lane_wake(&s->lane); /* was it the last? */
+    }
     if (st->rx_charged > paid) {
         inl_session_repay(s, st->rx_charged - paid);
     }

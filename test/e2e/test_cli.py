@@ -242,14 +242,13 @@ def all_addresses_by_default(w):
 
 @test()
 def data_and_control_addresses(w):
-    control = free_port()
-    server = w.server('--control-addr', '127.0.0.2', control=control)
-    w.client(server, w.origin(hello), via=('127.0.0.2', control))
-    server.visitors = ('127.0.0.1', server.visitors[1])
+    server = w.server(control=True, control_address='127.0.0.2')
+    w.client(server, w.origin(hello))
     equal(server.get().status, 200, 'data on 127.0.0.1')
-    with socket.socket() as sock:
-        check(sock.connect_ex(('127.0.0.1', control)) != 0,
-              'control on 127.0.0.1')
+    for host, (_, port) in (('127.0.0.1', server.tunnels),
+                            ('127.0.0.2', server.visitors)):
+        with socket.socket() as sock:
+            check(sock.connect_ex((host, port)) != 0, host, port, 'answers')
 
 
 @test()

@@ -624,7 +624,7 @@ def large_heads_pass(w):
                 equal(origin.requests[-1].get(name), value, 'up')
 
 
-@test()
+@test(timeout=40)
 def heads_without_end(w):
     """64 KiB in all, 128 fields, 16 KiB each; 8 KiB of target."""
     server, _, origin = w.pair(hello)
@@ -651,15 +651,17 @@ def heads_without_end(w):
 
 
 def endless(w, server):
-    """A head that never ends is cut off, not stored."""
+    """A head that never ends is answered, and not read for ever."""
     with w.visitor(server) as visitor:
         visitor.send(b'GET / HTTP/1.1\r\nHost: a\r\n')
+        deadline = time.monotonic() + 15
         try:
-            for number in range(1000):
+            while time.monotonic() < deadline:
                 visitor.send(field_lines([('X-' + 'n' * 500, 'v' * 500)]))
+                time.sleep(0.005)
         except OSError:
             return
-        raise AssertionError('a head of a megabyte was read')
+        raise AssertionError('a head without end was read for 15 s')
 
 
 GARBAGE = {
@@ -740,8 +742,8 @@ BAD_CHUNKS = {
     'a size beyond 64 bits': b'fffffffffffffffff\r\nabc\r\n0\r\n\r\n',
     'LF alone': b'3\nabc\n0\n\n',
     'extensions without end': b'3;' + b'e' * 9000 + b'\r\nabc\r\n0\r\n\r\n',
-    'many extensions': b'1;eeeeeeeeee\r\na\r\n' * 1000 + b'0\r\n\r\n',
-    'trailers without end': b'0\r\n' + b'X: y\r\n' * 3000 + b'\r\n',
+    'many extensions': (b'1;' + b'e' * 100 + b'\r\na\r\n') * 200 + b'0\r\n\r\n',
+    'trailers over 8 KiB': b'0\r\n' + b'X: y\r\n' * 3000 + b'\r\n',
 }
 
 

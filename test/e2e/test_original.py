@@ -80,7 +80,7 @@ def late_close_of_an_old_session(w):
     """The old session of the same client is closed long after the new one
     came: the new one keeps its routes."""
     origin = w.origin(hello)
-    server = w.server('--dead', '60s', '--ping', '60s')
+    server = w.server('--dead', '60s', '--ping', '50s')
     relay = w.relay(server.tunnels)
     old = w.client(server, origin, via=('127.0.0.1', relay.port))
     equal(server.get().status, 200, 'the old session')

@@ -117,10 +117,13 @@ def bytes_right_behind_the_upgrade(w):
 @test()
 def refused_upgrade_is_an_answer(w):
     server, _, _ = w.pair(lambda x: x.reply(403, b'no'))
-    with w.visitor(server) as visitor:
-        for _ in range(2):
-            head = visitor.upgrade()
-            equal((head.status, visitor.body(head)), (403, b'no'), 'answer')
+    visitor = w.visitor(server)
+    for _ in range(3):
+        head = visitor.upgrade()
+        equal((head.status, visitor.body(head)), (403, b'no'), 'answer')
+        if head.get('Connection', '').lower() == 'close':
+            equal(visitor.how_it_ends(3), (b'', 'eof'), 'the end')
+            visitor = w.visitor(server)
 
 
 @test()

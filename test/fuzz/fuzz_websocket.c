@@ -97,8 +97,8 @@ static void must_be_readable(struct run *r, enum inl_ws_role role)
     int err = 0;
 
     run_init(&peer);
-    ws = inl_ws_new(&peer.env, role == INL_WS_SERVER ? INL_WS_CLIENT
-                                                     : INL_WS_SERVER,
+    ws = inl_ws_new(&peer.env,
+                    role == INL_WS_SERVER ? INL_WS_CLIENT : INL_WS_SERVER,
                     &peer.out, &ops, &peer);
     must(ws != NULL);
     while (r->out.bytes > 0 && err == 0) {

@@ -154,8 +154,8 @@ static int see_open(struct seen *s, const struct inl_frame *f)
     struct inlets_head head;
     struct inlets_slice id;
     uint32_t route;
-    int err = inl_frame_get_open(f->payload, &route, &id, &head, fields,
-                                 MAX_FIELDS);
+    int err =
+        inl_frame_get_open(f->payload, &route, &id, &head, fields, MAX_FIELDS);
 
     if (err == 0) {
         say(s, " route=%u", route);
@@ -256,7 +256,8 @@ static const struct {
     [INL_FRAME_GOAWAY] = {"GOAWAY", see_goaway},
 };
 
-/* --- the reader ------------------------------------------------------------ */
+/* --- the reader ------------------------------------------------------------
+ */
 
 static int on_frame(void *user, const struct inl_frame *f)
 {
@@ -476,7 +477,8 @@ static void run_whole_and_split(const char *kind, unsigned at_least)
     run_kind(kind, 10);
 }
 
-/* --- tests ------------------------------------------------------------------ */
+/* --- tests ------------------------------------------------------------------
+ */
 
 static void frames_of_the_page_are_what_it_says(void **state)
 {

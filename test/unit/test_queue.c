@@ -350,6 +350,22 @@ static void first_append_fails_cleanly(void **state)
     inl_queue_fini(&q);
 }
 
+/* The room in the last chunk is free again after a failure. */
+static void failure_gives_back_the_room(void **state)
+{
+    struct inl_queue q = {0};
+
+    (void)state;
+    append(&q, 0, 100);
+    inl_queue_trim();
+    alloc_fail_nth = 1;
+    assert_int_equal(inl_queue_append(&q, pattern, 5000), INLETS_ENOMEM);
+    append(&q, 100, 100);
+    assert_int_equal(q.count, 1);
+    assert_bytes(&q, pattern, 200);
+    inl_queue_fini(&q);
+}
+
 /* Far more chunks than a thread keeps. */
 static void spares_are_bounded(void **state)
 {
@@ -479,6 +495,7 @@ int main(void)
         QUEUE_TEST(ring_wraps_and_grows),
         QUEUE_TEST(failures_leave_queues_as_they_were),
         QUEUE_TEST(first_append_fails_cleanly),
+        QUEUE_TEST(failure_gives_back_the_room),
         QUEUE_TEST(spares_are_bounded),
         QUEUE_TEST(random_runs_match_the_model),
     };

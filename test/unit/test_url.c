@@ -170,6 +170,11 @@ static void wrong_urls_are_refused(void **state)
         assert_int_equal(inl_url_parse(inl_str(wrong[i]), &url), INLETS_EINVAL);
         assert_int_equal(url.port, 4711); /* untouched */
     }
+    /* The two digits are behind the end of the text. */
+    assert_int_equal(inl_url_parse(inl_slice("host/%41", 6), &url),
+                     INLETS_EINVAL);
+    assert_int_equal(inl_url_parse(inl_slice("host/%41", 7), &url),
+                     INLETS_EINVAL);
     assert_int_equal(inl_url_parse(inl_slice(NULL, 0), &url), INLETS_EINVAL);
     assert_int_equal(inl_url_parse(INL_LIT("ho\0st"), &url), INLETS_EINVAL);
     assert_int_equal(inl_url_parse(INL_LIT("host/\0"), &url), INLETS_EINVAL);
@@ -239,9 +244,9 @@ static void wrong_hosts_are_refused(void **state)
 {
     static const char *const wrong[] = {
         "",         ":",      ":80",     ".",      "..",          ".:80",
-        "a..",      "a..b",   ".a",      "a:",     "a:0",         "a:65536",
+        "a..",      "a..b",   ".a",      "a::",    "a:0",         "a:65536",
         "a:80:80",  "a:b",    "a:80 ",   "::1",    "::1:80",      "[::1",
-        "[::1]a",   "[::1]:", "[::1]:0", "[::1].", "[]",          "[:]",
+        "[::1]a",   "[::1]::", "[::1]:0", "[::1].", "[]",          "[:]",
         "[:::]",    "a b",    "a/b",     "a?b",    "a#b",         "a@b",
         "a%b",      "a%41",   "a,b",     "a\tb",   "a\r\nb",      "\xc3\xa4",
         "http://a", "*",      "*.a",     "a*",     "[fe80::1%1]",

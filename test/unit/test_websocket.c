@@ -42,8 +42,8 @@ struct end {
     unsigned messages;    /* pieces that were the first of a message */
     unsigned pieces;
     char pong[126];
-    int refusal;            /* what on_piece returns */
-    uint16_t close_with;    /* on_piece closes with this code */
+    int refusal;         /* what on_piece returns */
+    uint16_t close_with; /* on_piece closes with this code */
 };
 
 static int on_piece(void *user, struct inlets_slice piece, bool first)
@@ -146,10 +146,10 @@ static void the_accept_of_the_rfc(void **state)
     char accept[INL_WS_ACCEPT_LEN];
 
     /* RFC 6455 section 1.3 */
-    assert_int_equal(
-        inl_ws_accept(INL_LIT("dGhlIHNhbXBsZSBub25jZQ=="), accept), 0);
-    assert_memory_equal(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
-                        INL_WS_ACCEPT_LEN);
+    assert_int_equal(inl_ws_accept(INL_LIT("dGhlIHNhbXBsZSBub25jZQ=="), accept),
+                     0);
+    assert_memory_equal(accept,
+                        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", INL_WS_ACCEPT_LEN);
     assert_int_equal(inl_ws_accept(INL_LIT("short"), accept), INLETS_EINVAL);
 }
 
@@ -190,7 +190,8 @@ static void requests_are_checked(void **state)
         {UPGRADE V13 GOOD_KEY, 0},
         {"connection: keep-alive, UPGRADE\nupgrade: h2c\n"
          "upgrade: foo, WebSocket\nsec-websocket-version: 13\n"
-         "sec-websocket-key: " KEY "\n", 0},
+         "sec-websocket-key: " KEY "\n",
+         0},
         {UPGRADE V13 GOOD_KEY "Sec-WebSocket-Protocol: x, inlets.1\n", 0},
         {UPGRADE V13 GOOD_KEY "Sec-WebSocket-Extensions: permessage-deflate\n",
          0}, /* offered, not granted */
@@ -299,11 +300,11 @@ static void keys_are_fresh_and_good(void **state)
     inl_env_fini(&env);
 }
 
-/* --- messages ---------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------
+ */
 
-static const size_t sizes[] = {0,   1,    123,  124,   125,   126,
-                               127, 4094, 4095, 65533, 65534, 65535,
-                               65536, 200000};
+static const size_t sizes[] = {0,    1,    123,   124,   125,   126,   127,
+                               4094, 4095, 65533, 65534, 65535, 65536, 200000};
 #define NSIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 static void fill(struct inl_queue *q, size_t n)
@@ -392,8 +393,8 @@ static void server_headers_are_minimal(void **state)
 
         end_init(&e, INL_WS_SERVER);
         fill(&payload, cases[i].n);
-        assert_int_equal(
-            inl_ws_put_message(e.ws, 9, &payload, 0, cases[i].n), 0);
+        assert_int_equal(inl_ws_put_message(e.ws, 9, &payload, 0, cases[i].n),
+                         0);
         all = drain(&e.out, &n);
         assert_int_equal(n, cases[i].len + 1 + cases[i].n);
         assert_memory_equal(all, cases[i].header, cases[i].len);
@@ -451,8 +452,7 @@ static void the_frames_of_the_rfc(void **state)
     assert_drains(&server.got, BYTES("Hello"));
     assert_int_equal(inl_ws_feed(client.ws, BYTES("\x82\x05Hello")), 0);
     assert_drains(&client.got, BYTES("Hello"));
-    assert_int_equal(
-        inl_ws_feed(client.ws, BYTES("\x02\x03Hel\x80\x02lo")), 0);
+    assert_int_equal(inl_ws_feed(client.ws, BYTES("\x02\x03Hel\x80\x02lo")), 0);
     assert_drains(&client.got, BYTES("Hello"));
     assert_int_equal(client.messages, 2);
     assert_int_equal(inl_ws_feed(client.ws, BYTES("\x89\x05Hello")), 0);
@@ -469,13 +469,13 @@ static void the_frames_of_the_rfc(void **state)
 /* Pings fall between the fragments of a message; `first` is said once. */
 static void fragments_with_pings_between(void **state)
 {
-    static const char bytes[] = "\x02\x00"      /* begins with nothing */
-                                "\x89\x02hi"    /* ping */
+    static const char bytes[] = "\x02\x00"   /* begins with nothing */
+                                "\x89\x02hi" /* ping */
                                 "\x00\x03"
                                 "abc"
-                                "\x8a\x02yo"    /* pong */
+                                "\x8a\x02yo" /* pong */
                                 "\x00\x00"
-                                "\x89\x00"      /* ping */
+                                "\x89\x00" /* ping */
                                 "\x80\x02"
                                 "de"
                                 "\x82\x01x";
@@ -535,7 +535,8 @@ static void control_frames_have_a_limit(void **state)
     end_fini(&e);
 }
 
-/* --- peers that break a rule ------------------------------------------------- */
+/* --- peers that break a rule -------------------------------------------------
+ */
 
 /* Each ends with the error and the close frame, at every split. */
 struct offence {
@@ -545,7 +546,10 @@ struct offence {
     const char *bytes;
     size_t n;
 };
-#define OFFENCE(role, err, code, s) {role, err, code, s, sizeof(s) - 1}
+#define OFFENCE(role, err, code, s)                                            \
+    {                                                                          \
+        role, err, code, s, sizeof(s) - 1                                      \
+    }
 #define MASK "\0\0\0\0"
 
 static const struct offence offences[] = {
@@ -566,12 +570,9 @@ static const struct offence offences[] = {
     OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x8f\x00"),
     /* lengths: not minimal, 2^63, too long for us */
     OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x82\x7e\0\x7d"),
-    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002,
-            "\x82\x7f\0\0\0\0\0\0\xff\xff"),
-    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002,
-            "\x82\x7f\x80\0\0\0\0\0\0\0"),
-    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1009,
-            "\x82\x7f\0\0\0\0\0\x10\0\1x"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x82\x7f\0\0\0\0\0\0\xff\xff"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x82\x7f\x80\0\0\0\0\0\0\0"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1009, "\x82\x7f\0\0\0\0\0\x10\0\1x"),
     OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1009,
             "\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xffx"),
     /* control frames (section 5.5) */
@@ -604,7 +605,8 @@ static unsigned close_code_in(struct inl_queue *out, enum inl_ws_role role)
     if (role == INL_WS_CLIENT) {
         memcpy(mask, all + 2, 4);
     }
-    code = (unsigned)(all[at] ^ mask[0]) << 8 | (unsigned)(all[at + 1] ^ mask[1]);
+    code =
+        (unsigned)(all[at] ^ mask[0]) << 8 | (unsigned)(all[at + 1] ^ mask[1]);
     free(all);
     return code;
 }
@@ -653,9 +655,8 @@ static void a_mebibyte_is_taken(void **state)
     end_init(&server, INL_WS_SERVER);
     end_init(&client, INL_WS_CLIENT);
     fill(&payload, INL_WS_MAX_FRAME);
-    assert_int_equal(inl_ws_put_message(client.ws, 0, &payload, 0,
-                                        INL_WS_MAX_FRAME - 1),
-                     0);
+    assert_int_equal(
+        inl_ws_put_message(client.ws, 0, &payload, 0, INL_WS_MAX_FRAME - 1), 0);
     assert_int_equal(carry(&client, &server, SIZE_MAX / 2), 0);
     assert_int_equal(server.got.bytes, INL_WS_MAX_FRAME);
     assert_int_equal(
@@ -667,7 +668,8 @@ static void a_mebibyte_is_taken(void **state)
     end_fini(&client);
 }
 
-/* --- floods ------------------------------------------------------------------ */
+/* --- floods ------------------------------------------------------------------
+ */
 
 static void flood(const uint8_t *frame, size_t n, size_t answer)
 {
@@ -690,9 +692,9 @@ static void flood(const uint8_t *frame, size_t n, size_t answer)
 
 static void floods_of_nothing_are_refused(void **state)
 {
-    flood(BYTES("\x89\x00"), 6);          /* pings */
+    flood(BYTES("\x89\x00"), 6); /* pings */
     flood(BYTES("\x89\x02hi"), 8);
-    flood(BYTES("\x8a\x00"), 0);          /* pongs nobody asked for */
+    flood(BYTES("\x8a\x00"), 0); /* pongs nobody asked for */
 }
 
 /* A message that never gets anywhere. */
@@ -732,7 +734,8 @@ static void a_flood_in_one_feed_is_cut_short(void **state)
     end_fini(&e);
 }
 
-/* --- closing ---------------------------------------------------------------- */
+/* --- closing ----------------------------------------------------------------
+ */
 
 static void a_close_is_answered(void **state)
 {
@@ -770,8 +773,7 @@ static void nothing_follows_a_close(void **state)
     assert_int_equal(inl_ws_feed(e.ws, BYTES("\x82\x81" MASK "x")), 0);
     assert_int_equal(inl_ws_feed(e.ws, BYTES("\x89\x80" MASK)), 0);
     assert_int_equal(e.messages, 1);
-    assert_int_equal(inl_ws_feed(e.ws, BYTES("\x88\x80" MASK)),
-                     INLETS_ECLOSED);
+    assert_int_equal(inl_ws_feed(e.ws, BYTES("\x88\x80" MASK)), INLETS_ECLOSED);
     assert_int_equal(inl_ws_close_code(e.ws), 1005);
     assert_int_equal(e.out.bytes, 0);
     inl_queue_fini(&payload);
@@ -793,7 +795,8 @@ static void an_offence_after_our_close_gets_no_second_one(void **state)
 /* A reason beyond ASCII, cut anywhere: see websocket.c about wslay. */
 static void a_close_is_a_close_however_it_is_cut(void **state)
 {
-    static const char frame[] = "\x88\x0e\x03\xe8gr\xc3\xbc\xc3\x9f\xe2\x82\xac" "dich";
+    static const char frame[] = "\x88\x0e\x03\xe8gr\xc3\xbc\xc3\x9f\xe2\x82\xac"
+                                "dich";
 
     for (size_t step = 1; step < sizeof(frame); step++) {
         struct end e;
@@ -876,7 +879,8 @@ static void a_callback_may_close(void **state)
     e.refusal = INLETS_ELIMIT;
     assert_int_equal(inl_ws_feed(e.ws, BYTES("\x82\x81" MASK "x")),
                      INLETS_ELIMIT);
-    assert_drains(&e.out, BYTES("\x88\x09\x03\xf0" "because"));
+    assert_drains(&e.out, BYTES("\x88\x09\x03\xf0"
+                                "because"));
     end_fini(&e);
 }
 

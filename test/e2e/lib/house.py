@@ -19,6 +19,8 @@ from .wire import Cut, Garbage
 CONNECTED = r'msg="?tunnel connected|"msg": ?"tunnel connected"'
 DISCONNECTED = r'msg="?tunnel (disconnected|closed|lost)' \
                r'|"msg": ?"tunnel (disconnected|closed|lost)'
+OFFERED = r'msg="?serving\b|"msg": ?"serving"'
+UP = r'msg="?endpoint up|"msg": ?"endpoint up"'
 REQUEST = r'msg="?request\b|"msg": ?"request"'
 
 VALGRIND = ('valgrind', '-q', '--error-exitcode=99', '--leak-check=full',
@@ -140,6 +142,14 @@ class Server(Program):
 class Client(Program):
     """inlets-client."""
 
+    def is_serving(self):
+        """Has the server taken all its endpoints?"""
+        if not self.running:
+            raise Failure(f'{self.name} exited with '
+                          f'{self.process.returncode}')
+        offered, up = len(self.lines(OFFERED)), len(self.lines(UP))
+        return up and up >= offered
+
 
 class House:
     def __init__(self, build, folder, valgrind=False):
@@ -214,12 +224,14 @@ class House:
         return ran
 
     def server(self, *flags, port=None, control=None, token=True, env=None,
-               address='127.0.0.1', nofile=None, ready=True):
+               address='127.0.0.1', control_address=None, nofile=None,
+               ready=True):
         """Starts an exit node. control: True for a port of its own, or the
         port; ready: wait until it listens."""
         port = port or free_port()
+        control_address = control_address or address
         argv = [self.path('cmd', 'inlets-server'), '--port', port,
-                '--data-addr', address, '--control-addr', address]
+                '--data-addr', address, '--control-addr', control_address]
         if control:
             control = free_port() if control is True else control
             argv += ['--control-port', control]
@@ -228,7 +240,7 @@ class House:
         server = self.start(Server, 'server', [*argv, *flags], env=env,
                             nofile=nofile)
         server.visitors = (address, port)
-        server.tunnels = (address, control or port)
+        server.tunnels = (control_address, control or port)
         if ready:
             self.wait_listening(server)
         return server
@@ -253,7 +265,8 @@ class House:
         client = self.start(Client, 'client', [*argv, *flags], env=env,
                             nofile=nofile)
         if ready:
-            client.wait_log(CONNECTED, timeout=60 if self.valgrind else 10)
+            soon(client.is_serving, 60 if self.valgrind else 10,
+                 f'{client.name} serving')
         return client
 
     def pair(self, answer, *flags, client_flags=(), host='', **options):
