@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -44,6 +46,11 @@ void cmd_process_prepare(void)
 
 void cmd_process_hide(void)
 {
+    const char *debuggable = getenv("INLETS_DEBUGGABLE");
+
+    if (debuggable != NULL && strcmp(debuggable, "1") == 0) {
+        return;
+    }
 #ifdef __linux__
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif

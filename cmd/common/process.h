@@ -17,8 +17,9 @@
  * sent the log. */
 void cmd_process_prepare(void);
 
-/* No core files and no debugger for other processes of this user: both would
- * show the token. */
+/* No core files, and for other processes of this user no debugger and no
+ * look into /proc/PID: all of them would show the token. INLETS_DEBUGGABLE=1 in
+ * the environment leaves it undone, for engineers and tests. */
 void cmd_process_hide(void);
 
 /* "PROGRAM: the problem" and where help is; returns CMD_EXIT_USAGE. */

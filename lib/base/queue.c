@@ -305,6 +305,24 @@ static int share_piece(struct inl_queue *q, struct inl_chunk *chunk,
     return 0;
 }
 
+/* The segment that holds byte *off; *off becomes the place in it. A lane
+ * shares the end of a queue that may be long, so look from the nearer end. */
+static uint32_t find_seg(const struct inl_queue *q, size_t *off)
+{
+    size_t end = q->bytes;
+    uint32_t i = q->count;
+
+    if (*off <= q->bytes / 2) {
+        return 0;
+    }
+    while (end > *off) {
+        i--;
+        end -= seg_at(q, i)->len;
+    }
+    *off -= end;
+    return i;
+}
+
 int inl_queue_share(struct inl_queue *dst, const struct inl_queue *src,
                     size_t off, size_t n)
 {
@@ -312,7 +330,7 @@ int inl_queue_share(struct inl_queue *dst, const struct inl_queue *src,
 
     assert(dst != src);
     assert(off <= src->bytes && n <= src->bytes - off);
-    for (uint32_t i = 0; n > 0; i++) {
+    for (uint32_t i = find_seg(src, &off); n > 0; i++) {
         const struct inl_seg *seg = seg_at(src, i);
         uint32_t skip, len;
 

@@ -186,12 +186,13 @@ static int normalise(const struct host_port *hp, char *buf, size_t size)
 int inl_host_normalise(struct inlets_slice host, char *buf, size_t size)
 {
     struct host_port hp;
+    bool port_is_empty = host.len > 1 && host.ptr[host.len - 1] == ':';
 
-    if (host.len > 1 && host.ptr[host.len - 1] == ':') {
-        host.len--; /* the port may be empty (RFC 3986 3.2.3) */
+    if (port_is_empty) {
+        host.len--; /* RFC 3986 section 3.2.3 allows it: "host:" */
     }
-    if (!parse_host_port(host, &hp)) {
-        return INLETS_EINVAL;
+    if (!parse_host_port(host, &hp) || (port_is_empty && hp.has_port)) {
+        return INLETS_EINVAL; /* the latter: "host:80:" */
     }
     return normalise(&hp, buf, size);
 }

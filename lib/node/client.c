@@ -90,27 +90,49 @@ static void give_up(struct inlets_client *client, int err)
     set_state(client, INLETS_CLIENT_STOPPED, err);
 }
 
-/* An attempt failed or a tunnel was lost: again, unless that is pointless. */
-static void try_again(struct inlets_client *client, int err, bool refused)
-{
-    uint64_t ms;
+enum verdict { OVER, DRAINED, REFUSED, RETRY };
 
+/* An attempt failed or a tunnel was lost: again, unless that is pointless. */
+static enum verdict judge(const struct inlets_client *client, bool refused)
+{
     if (client->closed || client->state == INLETS_CLIENT_STOPPED) {
-        return;
+        return OVER;
     }
     if (client->state == INLETS_CLIENT_DRAINING) {
+        return DRAINED;
+    }
+    return refused && !client->was_ready && client->opts.stop_if_refused
+               ? REFUSED
+               : RETRY;
+}
+
+/* Sets the date of the next attempt, so that one log line can tell both what
+ * happened and what comes: the wait in ms, or -1 for none. The caller logs,
+ * and then calls try_again. */
+static int64_t next_attempt(struct inlets_client *client, bool refused)
+{
+    if (judge(client, refused) != RETRY) {
+        return -1;
+    }
+    return (int64_t)inl_reconnect_lost(
+        &client->reconnect, refused ? client->opts.refused_retry_ms : 0);
+}
+
+static void try_again(struct inlets_client *client, int err, bool refused)
+{
+    switch (judge(client, refused)) {
+    case OVER:
+        break;
+    case DRAINED:
         give_up(client, 0);
-        return;
-    }
-    if (refused && !client->was_ready && client->opts.stop_if_refused) {
+        break;
+    case REFUSED:
         give_up(client, err);
-        return;
+        break;
+    case RETRY:
+        set_state(client, INLETS_CLIENT_WAITING, err);
+        break;
     }
-    ms = inl_reconnect_lost(&client->reconnect,
-                            refused ? client->opts.refused_retry_ms : 0);
-    inl_log(env_of(client), INLETS_LOG_INFO, "next attempt",
-            INL_KN("in_ms", ms));
-    set_state(client, INLETS_CLIENT_WAITING, err);
 }
 
 /* ---- the tunnel ------------------------------------------------------- */
@@ -203,12 +225,17 @@ static void on_goaway(struct inl_session *s, int err, struct inlets_slice text)
     struct tunnel *t = s->owner;
     struct inlets_client *client = t->client;
 
-    inl_log(s->env, INLETS_LOG_INFO, "server asks to leave",
-            INL_KV("why", text));
-    if (client->current == t && client->state != INLETS_CLIENT_DRAINING) {
-        client->current = NULL;
-        try_again(client, err == 0 ? INLETS_EGOAWAY : err, false);
+    bool is_ours = client->state == INLETS_CLIENT_DRAINING;
+    int64_t wait = -1;
+
+    if (is_ours || client->current != t) {
+        return; /* the answer to our own */
     }
+    client->current = NULL;
+    wait = next_attempt(client, false);
+    inl_log(s->env, INLETS_LOG_INFO, "server asks to leave",
+            INL_KV("why", text), INL_KN("retry_in_ms", wait));
+    try_again(client, err == 0 ? INLETS_EGOAWAY : err, false);
 }
 
 static void on_down(struct inl_session *s, int err)
@@ -216,16 +243,24 @@ static void on_down(struct inl_session *s, int err)
     struct tunnel *t = s->owner;
     struct inlets_client *client = t->client;
 
+    bool was_current = client->current == t;
+    int64_t wait = -1;
+
+    if (was_current) {
+        client->current = NULL;
+        wait = next_attempt(client, false);
+    }
     inl_log(s->env, INLETS_LOG_INFO, "tunnel disconnected",
             INL_KV("server", inl_str(client->authority)),
-            INL_KV("why", inl_str(inlets_strerror(err))),
+            INL_KV("why", inl_str(err == 0 ? "closed by this side"
+                                           : inlets_strerror(err))),
             INL_KN("requests", s->streams_served),
             INL_KN("bytes_in", s->bytes_in), INL_KN("bytes_out", s->bytes_out),
-            INL_KN("ms", s->env->now_ms - t->since_ms));
+            INL_KN("ms", s->env->now_ms - t->since_ms),
+            INL_KN("retry_in_ms", wait));
     inl_list_remove(&t->node);
     inl_env_later(s->env, &t->free);
-    if (client->current == t) {
-        client->current = NULL;
+    if (was_current) {
         try_again(client, err, false);
     } else if (client->state == INLETS_CLIENT_DRAINING &&
                inl_list_empty(&client->tunnels)) {
@@ -295,6 +330,7 @@ static void uplink_up(struct inl_uplink *u, struct inl_link *link)
             tunnel_free(&t->free);
         }
         inl_link_close(link, err);
+        (void)next_attempt(client, false);
         try_again(client, err, false);
         return;
     }
@@ -315,11 +351,15 @@ static void uplink_failed(struct inl_uplink *u, int err, unsigned status,
     struct inlets_client *client =
         inl_container(u, struct inlets_client, uplink);
 
+    bool refused = is_refusal(err, status);
+    int64_t wait = next_attempt(client, refused);
+
     inl_log(env_of(client), INLETS_LOG_WARN, "cannot connect",
             INL_KV("server", inl_str(client->authority)),
             INL_KV("step", inl_str(step)), INL_KN("status", status),
-            INL_KV("why", inl_str(inlets_strerror(err))));
-    try_again(client, err, is_refusal(err, status));
+            INL_KV("why", inl_str(inlets_strerror(err))),
+            INL_KN("retry_in_ms", wait));
+    try_again(client, err, refused);
 }
 
 static void dial(struct inl_reconnect *r)

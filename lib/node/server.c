@@ -224,7 +224,8 @@ static void on_down(struct inl_session *s, int err)
 
     inl_log(s->env, INLETS_LOG_INFO, "tunnel disconnected",
             INL_KN("session", s->id), INL_KV("remote", inl_str(t->remote)),
-            INL_KV("why", inl_str(inlets_strerror(err))),
+            INL_KV("why", inl_str(err == 0 ? "closed by this side"
+                                           : inlets_strerror(err))),
             INL_KN("requests", s->streams_served),
             INL_KN("bytes_in", s->bytes_in), INL_KN("bytes_out", s->bytes_out),
             INL_KN("ms", s->env->now_ms - t->since_ms));

@@ -34,11 +34,24 @@ static const struct inl_frame_reader_ops reader_ops = {on_frame, on_data};
 
 /* ---- acknowledging ---------------------------------------------------- */
 
+static void arm_ack(struct inl_lane *lane)
+{
+    if (lane->ack_timer.due_ms == 0 &&
+        inl_timer_at(lane->env, &lane->ack_timer,
+                     lane->env->now_ms + INL_LANE_ACK_MS) != 0) {
+        inl_link_close(lane->link, INLETS_ENOMEM);
+    }
+}
+
 static void send_ack(struct inl_lane *lane)
 {
     struct inl_queue q = {0};
     uint8_t be[8];
 
+    if (lane->link->out.bytes > INL_LINK_LOW_BYTES) {
+        arm_ack(lane); /* one more would wait too; a later one says it all */
+        return;
+    }
     for (size_t i = 0; i < 8; i++) {
         be[i] = (uint8_t)(lane->rx_total >> (56 - 8 * i));
     }
@@ -67,13 +80,8 @@ static int rx_lane_bytes(struct inl_lane *lane, struct inlets_slice piece)
     lane->rx_total += piece.len;
     if (lane->rx_total - lane->rx_told >= INL_LANE_ACK_BYTES) {
         send_ack(lane);
-    } else if (lane->ack_timer.due_ms == 0 && piece.len > 0) {
-        int err = inl_timer_at(lane->env, &lane->ack_timer,
-                               lane->env->now_ms + INL_LANE_ACK_MS);
-
-        if (err != 0) {
-            return err;
-        }
+    } else if (piece.len > 0) {
+        arm_ack(lane);
     }
     return inl_frame_feed(&lane->reader, (const uint8_t *)piece.ptr, piece.len);
 }
@@ -112,7 +120,10 @@ static int on_piece(void *user, struct inlets_slice piece, bool first)
     struct inl_lane *lane = user;
 
     if (first) {
-        if (piece.len == 0) {
+        bool cut_ack = lane->message_kind == INL_MESSAGE_ACK &&
+                       lane->ack_have != sizeof(lane->ack_buf);
+
+        if (piece.len == 0 || cut_ack) {
             return INLETS_EPROTO;
         }
         lane->message_kind = (uint8_t)piece.ptr[0];

@@ -160,7 +160,8 @@ static int may_open(const struct inl_session *s)
     if (s->state != INL_SESSION_OPEN) {
         return INLETS_EUNAVAILABLE;
     }
-    if (s->streams.count >= most) {
+    if (s->streams.count >= most ||
+        s->control.bytes > INL_SESSION_CONTROL_BYTES) {
         return INLETS_ELIMIT;
     }
     return 0;
@@ -615,6 +616,9 @@ static int on_frame(struct inl_lane *lane, const struct inl_frame *f)
     }
     if (s->state == INL_SESSION_HELLO) {
         return f->type == INL_FRAME_HELLO ? got_hello(s, f) : INLETS_EPROTO;
+    }
+    if (s->control.bytes > INL_SESSION_CONTROL_MAX) {
+        return INLETS_ELIMIT;
     }
     return dispatch(s, f);
 }

@@ -20,6 +20,11 @@ enum inl_session_role { INL_SESSION_OPENER, INL_SESSION_ANSWERER };
 #define INL_STREAM_FREE_BYTES (16u * 1024)
 /* Endpoints of one client, against a table that only grows. */
 #define INL_SESSION_MAX_ROUTES 1024u
+/* Heads and control frames that wait for the link: beyond it new requests get
+ * a 503 and large answers are refused, against a link that stands still. */
+#define INL_SESSION_CONTROL_BYTES (4u * 1024 * 1024)
+/* Beyond this the peer asks for answers without ever reading them. */
+#define INL_SESSION_CONTROL_MAX (8u * 1024 * 1024)
 /* Streams ended by the peer's RESET in one second (rapid-reset class). */
 #define INL_SESSION_MAX_RESETS 20000u
 

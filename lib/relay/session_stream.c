@@ -314,7 +314,8 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
     if (st->log != NULL && (head->status >= 200 || head->status == 101)) {
         st->log->status = head->status;
     }
-    if (inl_frame_put_head(&s->control, st->id, 0, head) != 0) {
+    if (s->control.bytes > INL_SESSION_CONTROL_BYTES ||
+        inl_frame_put_head(&s->control, st->id, 0, head) != 0) {
         inl_stream_abort(st, INLETS_EUPSTREAM, true);
         return;
     }

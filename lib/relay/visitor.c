@@ -942,10 +942,13 @@ void inl_visitors_close(struct inl_list *visitors)
     inl_list_each(visitors, n, tmp) {
         struct visitor *v = inl_container(n, struct visitor, node);
 
-        if (v->x != NULL && v->x->responded && !v->x->response_done) {
-            inl_link_reset(v->link, INLETS_ECLOSED);
-        } else {
+        if (v->x == NULL) {
             inl_link_close(v->link, 0);
+            continue;
         }
+        v->x->err = INLETS_ECLOSED;
+        inl_flow_stop(&v->flow, INLETS_ECANCELED);
+        drop_exchange(v);
+        inl_link_reset(v->link, INLETS_ECLOSED); /* cut, and seen to be cut */
     }
 }

@@ -5,8 +5,8 @@
            [-j N] [--list] [--keep]
 
 Each test runs in a process of its own, starts and stops its own programs and
-has a time limit. A line per test; after a failure the reason and the ends of
-the programs' logs; at the end "N passed, N failed". Exit status 1 when one
+has a time limit. A line per test, below it what it measured, or, after a
+failure, the reason and the ends of the programs' logs; at the end "N passed, N failed". Exit status 1 when one
 failed, 2 when the tests could not be run.
 """
 
@@ -139,11 +139,10 @@ class Runner:
     def report(self, name, passed, output, seconds):
         with self.lock:
             word = 'ok  ' if passed else 'FAIL'
-            print(f'{word} {name:{self.width}} {seconds:6.1f} s', flush=True)
-            if passed:
-                self.passed += 1
-                return
-            self.failed += 1
+            print(f'{word} {name:{self.width}} {seconds:6.1f} s')
+            self.passed += passed
+            self.failed += not passed
+            # What failed and why; of a passed test, what it measured.
             for line in output.rstrip().splitlines():
                 print(f'    {line}')
             sys.stdout.flush()

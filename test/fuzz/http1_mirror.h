@@ -27,7 +27,8 @@ struct mirror {
     /* The same, written as messages; NULL: not now. */
     struct inl_queue *out;
     enum inl_http1_framing framing;
-    bool stopped; /* what came cannot be written: 1.0 without Host */
+    bool stopped;  /* what came cannot be written: 1.0 without Host */
+    bool is_large; /* what was written may be above the limits by a little */
     int err;
 };
 
@@ -61,6 +62,8 @@ static void put_head(struct mirror *m, const struct inlets_head *head)
     if (reason.len == 0 && head->status != 0) {
         reason = inl_str(inl_http1_status_text(head->status));
     }
+    /* Room for a framing field, and a space behind each colon. */
+    m->is_large = m->is_large || head->nfields + 2 > INL_HTTP1_MAX_FIELDS;
     put_part(m, head->method);
     put_part(m, head->target);
     put_part(m, head->host);
@@ -224,8 +227,10 @@ static void check_reflection(const struct mirror *m, struct inl_queue *out)
         inl_queue_consume(out, front.len);
     }
     mirror_run(&again, all, n, 0, false);
-    CHECK(again.err == 0);
-    check_same(&m->text, &again.text);
+    if (again.err != INLETS_EHEADSIZE || !m->is_large) {
+        CHECK(again.err == 0);
+        check_same(&m->text, &again.text);
+    }
     inl_queue_fini(&again.text);
     free(all);
 }
@@ -234,7 +239,10 @@ static void mirror(enum inl_http1_role role, bool to_head, bool eof,
                    uint32_t seed, const uint8_t *p, size_t n)
 {
     struct inl_queue out = {0};
-    struct mirror whole = {.role = role, .to_head = to_head, .out = &out};
+    struct mirror whole = {.role = role,
+                           .to_head = to_head,
+                           .out = &out,
+                           .is_large = n > INL_HTTP1_MAX_TRAILERS - 512};
     struct mirror pieces = {.role = role, .to_head = to_head};
     bool stopped;
 
@@ -242,7 +250,8 @@ static void mirror(enum inl_http1_role role, bool to_head, bool eof,
     stopped = whole.stopped;
     if (!stopped) {
         mirror_run(&pieces, p, n, seed | 1, eof);
-        CHECK(pieces.err == whole.err);
+        /* Of two faults in one field, either may be found first. */
+        CHECK((pieces.err == 0) == (whole.err == 0));
         check_same(&whole.text, &pieces.text);
         check_reflection(&whole, &out);
     }

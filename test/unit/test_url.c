@@ -215,6 +215,9 @@ static void hosts_are_normalised(void **state)
         {"example.com", "example.com"},
         {"EXAMPLE.com:1", "example.com"},
         {"a.", "a"},
+        {"a:", "a"}, /* an empty port, RFC 3986 section 3.2.3 */
+        {"a.:", "a"},
+        {"[::1]:", "::1"},
         {"A_B-1", "a_b-1"},
         {"127.0.0.1:80", "127.0.0.1"},
         {"[::1]:80", "::1"},
@@ -243,13 +246,14 @@ static void hosts_are_normalised(void **state)
 static void wrong_hosts_are_refused(void **state)
 {
     static const char *const wrong[] = {
-        "",         ":",      ":80",     ".",      "..",          ".:80",
-        "a..",      "a..b",   ".a",      "a::",    "a:0",         "a:65536",
-        "a:80:80",  "a:b",    "a:80 ",   "::1",    "::1:80",      "[::1",
-        "[::1]a",   "[::1]::", "[::1]:0", "[::1].", "[]",          "[:]",
-        "[:::]",    "a b",    "a/b",     "a?b",    "a#b",         "a@b",
-        "a%b",      "a%41",   "a,b",     "a\tb",   "a\r\nb",      "\xc3\xa4",
-        "http://a", "*",      "*.a",     "a*",     "[fe80::1%1]",
+        "a:80:",       "[::1]:80:", "",         ":",       ":80",     ".",
+        "..",          ".:80",      "a..",      "a..b",    ".a",      "a::",
+        "a:0",         "a:65536",   "a:80:80",  "a:b",     "a:80 ",   "::1",
+        "::1:80",      "[::1",      "[::1]a",   "[::1]::", "[::1]:0", "[::1].",
+        "[]",          "[:]",       "[:::]",    "a b",     "a/b",     "a?b",
+        "a#b",         "a@b",       "a%b",      "a%41",    "a,b",     "a\tb",
+        "a\r\nb",      "\xc3\xa4",  "http://a", "*",       "*.a",     "a*",
+        "[fe80::1%1]",
     };
     char buf[INL_HOST_MAX];
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SEEDS 150u
+#define SEEDS 240u
 
 struct kind {
     const char *path; /* with one number */
@@ -66,6 +66,15 @@ static void check(struct world_chain *c, const struct world_visitor *v,
     }
 }
 
+/* An answer of the origin that ends with its connection, and a FIN that the
+ * origin did not send: nobody could tell. */
+static bool is_undecidable(const struct kind *k, enum world_cut how,
+                           unsigned where)
+{
+    return where == 1 && how == WORLD_FIN &&
+           strncmp(k->path, "/close", 6) == 0;
+}
+
 /* Returns whether the answer came whole. */
 static bool one(uint64_t seed, enum world_cut how, unsigned where)
 {
@@ -90,7 +99,9 @@ static bool one(uint64_t seed, enum world_cut how, unsigned where)
         world_cut(c.w->last_dialed, how); /* dev machine and origin */
     }
     world_run(c.w, 100000);
-    check(&c, v, k, n);
+    if (!is_undecidable(k, how, where)) {
+        check(&c, v, k, n);
+    }
     whole = world_is_whole(v, 0) && v->answers[0].status == 200;
     /* nobody waits for ever; a silent upstream is the visitor's to leave */
     if (!(where == 1 && how == WORLD_SILENCE)) {

@@ -168,7 +168,7 @@ static void test_visitor_trace(void **state)
     wh_expect(&v->http, false);
     world_send(v, "GET / HT");
     world_run(c.w, 15000);
-    assert_int_equal(v->answers[0].status, 408);
+    assert_int_equal(v->answers[2].status, 408);
     world_visitor_free(v);
     world_note(c.w, "-- silence from the first");
     v = world_visit(c.exit);

@@ -74,6 +74,12 @@ def equal(got, wanted, what=''):
         raise Failure(f'{what}: got {got!r}, wanted {wanted!r}')
 
 
+def none(problems):
+    """There must be none in the list; all are shown."""
+    if problems:
+        raise Failure(f'{len(problems)} cases:\n  ' + '\n  '.join(problems))
+
+
 def soon(probe, timeout=5.0, what='it'):
     """Waits until probe() gives something true, and returns that."""
     deadline = time.monotonic() + timeout
@@ -117,6 +123,7 @@ def free_port():
 class Server(Program):
     """inlets-server: .visitors and .tunnels are its two addresses."""
 
+    good_exits = (0,)
     visitors = tunnels = None
 
     def visitor(self, **options):
@@ -141,6 +148,8 @@ class Server(Program):
 
 class Client(Program):
     """inlets-client."""
+
+    good_exits = (0,)
 
     def is_serving(self):
         """Has the server taken all its endpoints?"""

@@ -30,6 +30,8 @@ def environment(extra=None):
 class Program:
     """One running program. Its output goes to files and is read back."""
 
+    good_exits = (0, -signal.SIGTERM)   # after SIGTERM
+
     def __init__(self, name, argv, folder, env=None, nofile=None,
                  wrap=(), output=None):
         """nofile: its hard limit of descriptors; output: a descriptor that
@@ -142,9 +144,11 @@ class Program:
         self.process.send_signal(number)
 
     def terminate(self, timeout=10.0):
-        """SIGTERM; it must exit with 0."""
+        """SIGTERM; it must end as it should."""
         self.signal(signal.SIGTERM)
-        self.wait_exit(0, timeout)
+        got = self.wait_exit(None, timeout)
+        if got not in self.good_exits:
+            raise AssertionError(f'{self.name} exited with {got}')
 
     def kill(self):
         """SIGKILL, as the test wants it."""

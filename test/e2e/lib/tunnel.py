@@ -123,8 +123,10 @@ class Peer(Wire):
         self.send(websocket.frame(opcode, payload, mask=self.mask))
 
     def put(self, *frames):
-        """Frames, in one message of the lane."""
-        self.message(LANE + b''.join(frames))
+        """Frames, in one message of the lane, or several if they are long."""
+        stream = b''.join(frames)
+        for start in range(0, len(stream), 65536):
+            self.message(LANE + stream[start:start + 65536])
 
     def frame(self):
         """The next frame. Acknowledges what came."""
@@ -160,11 +162,13 @@ class Peer(Wire):
         return got
 
     def closing(self):
-        """Reads on until the other side closes; returns the Closed."""
+        """Reads on until the other side closes; hangs up and returns the
+        Closed."""
         while True:
             try:
                 self.frame()
             except Closed as closed:
+                self.close()
                 return closed
 
 

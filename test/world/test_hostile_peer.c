@@ -1,0 +1,2 @@
+#include "world/suite.h"
+int main(void) { return 0; }
