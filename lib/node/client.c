@@ -124,7 +124,9 @@ static void try_again(struct inlets_client *client, int err, bool refused)
     case OVER:
         break;
     case DRAINED:
-        give_up(client, 0);
+        if (inl_list_empty(&client->tunnels)) {
+            give_up(client, 0);
+        }
         break;
     case REFUSED:
         give_up(client, err);
@@ -224,7 +226,6 @@ static void on_goaway(struct inl_session *s, int err, struct inlets_slice text)
 {
     struct tunnel *t = s->owner;
     struct inlets_client *client = t->client;
-
     bool is_ours = client->state == INLETS_CLIENT_DRAINING;
     int64_t wait = -1;
 
@@ -242,7 +243,6 @@ static void on_down(struct inl_session *s, int err)
 {
     struct tunnel *t = s->owner;
     struct inlets_client *client = t->client;
-
     bool was_current = client->current == t;
     int64_t wait = -1;
 
