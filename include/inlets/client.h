@@ -24,7 +24,7 @@ enum inlets_client_state {
     INLETS_CLIENT_READY,   /* the server has taken all endpoints */
     INLETS_CLIENT_WAITING, /* disconnected, the next attempt has a date */
     INLETS_CLIENT_DRAINING,
-    INLETS_CLIENT_STOPPED  /* gave up: err says why; only close is left */
+    INLETS_CLIENT_STOPPED /* gave up: err says why; only close is left */
 };
 
 struct inlets_client_opts {
@@ -34,7 +34,7 @@ struct inlets_client_opts {
      * tunnel_path. Required. Copied, like all strings here. */
     const char *url;
     const char *tunnel_path; /* default "/tunnel" */
-    const char *token;       /* NULL: none is sent. Wiped from memory at close */
+    const char *token; /* NULL: none is sent. Wiped from memory at close */
 
     /* Allows ws:// to an address that is not loopback: whoever listens on
      * the way reads the token and every request. */
@@ -91,7 +91,8 @@ inlets_client_expose_handler(struct inlets_client *client, const char *endpoint,
 
 /* Begins to connect, and keeps at it until close. Errors: INLETS_EINVAL (no
  * endpoint, or started already), INLETS_ENOMEM. */
-INLETS_API INLETS_MUST_USE int inlets_client_start(struct inlets_client *client);
+INLETS_API INLETS_MUST_USE int
+inlets_client_start(struct inlets_client *client);
 
 /* Takes no new requests, lets the running ones end (at most drain_ms), then
  * disconnects and reports INLETS_CLIENT_STOPPED with err 0. */

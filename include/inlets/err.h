@@ -51,7 +51,10 @@ extern "C" {
     X(EINTERNAL, 35, "internal error")
 
 #define INLETS_ERR_ENUM_(name, number, text) INLETS_##name = -(number),
-enum inlets_err { INLETS_OK = 0, INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -36 };
+enum inlets_err {
+    INLETS_OK = 0,
+    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -36
+};
 #undef INLETS_ERR_ENUM_
 
 /* A sentence for people. Never NULL; a static string. */

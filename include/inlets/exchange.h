@@ -32,8 +32,8 @@ struct inlets_exchange_callbacks {
     void (*on_body)(struct inlets_exchange *x, struct inlets_slice data,
                     void *user);
     /* The request is complete. trailers is NULL when there are none. */
-    void (*on_end)(struct inlets_exchange *x, const struct inlets_head *trailers,
-                   void *user);
+    void (*on_end)(struct inlets_exchange *x,
+                   const struct inlets_head *trailers, void *user);
     /* inlets_exchange_write takes bytes again. */
     void (*on_writable)(struct inlets_exchange *x, void *user);
     /* The exchange is over: err is 0 when both directions ended, else why

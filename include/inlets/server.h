@@ -32,13 +32,13 @@ struct inlets_server_opts {
     int allow_anyone;
     const char *tunnel_path; /* default "/tunnel" */
 
-    uint32_t head_timeout_ms;   /* default 10,000: a request head, then 408 */
-    uint32_t idle_timeout_ms;   /* default 60,000 between requests */
-    uint32_t gateway_timeout_ms;/* default 60,000 to the response head: 504 */
-    uint32_t ping_ms;           /* default 10,000 */
-    uint32_t dead_ms;           /* default 20,000 without a received byte */
-    uint32_t drain_ms;          /* default 30,000 */
-    uint32_t max_streams;       /* default 16,384 per tunnel, then 503 */
+    uint32_t head_timeout_ms;    /* default 10,000: a request head, then 408 */
+    uint32_t idle_timeout_ms;    /* default 60,000 between requests */
+    uint32_t gateway_timeout_ms; /* default 60,000 to the response head: 504 */
+    uint32_t ping_ms;            /* default 10,000 */
+    uint32_t dead_ms;            /* default 20,000 without a received byte */
+    uint32_t drain_ms;           /* default 30,000 */
+    uint32_t max_streams;        /* default 16,384 per tunnel, then 503 */
 
     inlets_log_fn log; /* NULL: silent */
     int log_level;     /* enum inlets_log_level, default INLETS_LOG_INFO */
@@ -64,9 +64,9 @@ inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
  * Errors: INLETS_EINVAL, INLETS_EADDRINUSE, INLETS_EADDRNOTAVAIL,
  * INLETS_EPERM, INLETS_EAUTH (tunnels beyond loopback without a token and
  * without allow_anyone), INLETS_ENOMEM. */
-INLETS_API INLETS_MUST_USE int inlets_server_listen(struct inlets_server *server,
-                                                    const char *address,
-                                                    unsigned what);
+INLETS_API INLETS_MUST_USE int
+inlets_server_listen(struct inlets_server *server, const char *address,
+                     unsigned what);
 
 /* The port that the index-th successful listen got; 0 if there is none. */
 INLETS_API unsigned inlets_server_port(const struct inlets_server *server,

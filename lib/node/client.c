@@ -31,8 +31,8 @@
 struct endpoint {
     struct endpoint *next;
     uint32_t route;
-    char *text; /* owned, as the user wrote it */
-    struct inl_endpoint parsed; /* path points into text */
+    char *text;                    /* owned, as the user wrote it */
+    struct inl_endpoint parsed;    /* path points into text */
     struct inl_upstream *upstream; /* owned; or else `local` */
     struct inl_local local;
     bool accepted;
@@ -50,8 +50,8 @@ struct tunnel {
 };
 
 struct inlets_client {
-    struct inl_loop loop; /* first */
-    struct inlets_client_opts opts; /* strings are NULL */
+    struct inl_loop loop;            /* first */
+    struct inlets_client_opts opts;  /* strings are NULL */
     char *host, *authority, *target; /* owned */
     char *token;                     /* owned; wiped */
     unsigned port;
@@ -474,7 +474,8 @@ static void drain_timeout(struct inl_timer *timer)
         inl_container(timer, struct inlets_client, drain_timer);
     struct inl_list *n, *tmp;
 
-    inl_list_each(&client->tunnels, n, tmp) {
+    inl_list_each(&client->tunnels, n, tmp)
+    {
         inl_session_close(inl_container(n, struct tunnel, node)->session, 0);
     }
 }
@@ -617,8 +618,8 @@ static void append_endpoint(struct inlets_client *client, struct endpoint *e)
 
 static int parse_upstream(const char *text, struct inl_url *ret_url)
 {
-    int err = text == NULL ? INLETS_EINVAL
-                           : inl_url_parse(inl_str(text), ret_url);
+    int err =
+        text == NULL ? INLETS_EINVAL : inl_url_parse(inl_str(text), ret_url);
 
     if (err != 0) {
         return err;
@@ -675,8 +676,8 @@ int inlets_client_expose_handler(struct inlets_client *client,
                                  inlets_handler_fn handler, void *user)
 {
     struct endpoint *e;
-    int err = handler == NULL ? INLETS_EINVAL
-                              : endpoint_new(client, endpoint, &e);
+    int err =
+        handler == NULL ? INLETS_EINVAL : endpoint_new(client, endpoint, &e);
 
     if (err == 0) {
         inl_local_init(&e->local, env_of(client), handler, user);
@@ -715,7 +716,8 @@ void inlets_client_drain(struct inlets_client *client)
         give_up(client, 0);
         return;
     }
-    inl_list_each(&client->tunnels, n, tmp) {
+    inl_list_each(&client->tunnels, n, tmp)
+    {
         inl_session_drain(inl_container(n, struct tunnel, node)->session, 0,
                           INL_LIT("client is shutting down"));
     }
@@ -750,7 +752,8 @@ void inlets_client_close(struct inlets_client *client, void (*cb)(void *user),
     inl_timer_off(env_of(client), &client->drain_timer);
     inl_reconnect_close(&client->reconnect);
     inl_uplink_fini(&client->uplink);
-    inl_list_each(&client->tunnels, n, tmp) {
+    inl_list_each(&client->tunnels, n, tmp)
+    {
         inl_session_close(inl_container(n, struct tunnel, node)->session, 0);
     }
     for (struct endpoint *e = client->endpoints; e != NULL; e = e->next) {

@@ -61,7 +61,7 @@ struct tunnel {
 };
 
 struct inlets_server {
-    struct inl_loop loop; /* first */
+    struct inl_loop loop;           /* first */
     struct inlets_server_opts opts; /* strings are NULL but tunnel_path */
     char *tunnel_path;
     struct inl_token token;
@@ -502,8 +502,7 @@ static bool needs_token(const struct inlets_server *server,
                         const struct front *f)
 {
     return (f->what & INLETS_LISTEN_TUNNELS) != 0 && !server->token.is_set &&
-           !server->opts.allow_anyone &&
-           !inl_listener_is_loopback(f->listener);
+           !server->opts.allow_anyone && !inl_listener_is_loopback(f->listener);
 }
 
 int inlets_server_listen(struct inlets_server *server, const char *address,
@@ -595,7 +594,8 @@ static bool is_drained(struct inlets_server *server)
     if (!inl_list_empty(&server->visitors)) {
         return false;
     }
-    inl_list_each(&server->tunnels, n, tmp) {
+    inl_list_each(&server->tunnels, n, tmp)
+    {
         if (inl_session_nstreams(
                 inl_container(n, struct tunnel, node)->session) > 0) {
             return false;
@@ -622,7 +622,8 @@ static void drain_tunnels(struct inlets_server *server)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(&server->tunnels, n, tmp) {
+    inl_list_each(&server->tunnels, n, tmp)
+    {
         inl_session_drain(inl_container(n, struct tunnel, node)->session,
                           INLETS_EGOAWAY, INL_LIT("server is shutting down"));
     }
@@ -680,7 +681,8 @@ static void close_tunnels(struct inlets_server *server)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(&server->tunnels, n, tmp) {
+    inl_list_each(&server->tunnels, n, tmp)
+    {
         inl_session_close(inl_container(n, struct tunnel, node)->session,
                           INLETS_EGOAWAY);
     }

@@ -16,9 +16,9 @@ const char *inlets_version_libraries(void)
 {
     static _Thread_local char text[160]; /* the same at each call */
 
-    (void)snprintf(text, sizeof(text), "libuv %s, llhttp %d.%d.%d, wslay %s, %s",
-                   uv_version_string(), LLHTTP_VERSION_MAJOR,
-                   LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, WSLAY_VERSION,
-                   inl_crypto_version());
+    (void)snprintf(
+        text, sizeof(text), "libuv %s, llhttp %d.%d.%d, wslay %s, %s",
+        uv_version_string(), LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR,
+        LLHTTP_VERSION_PATCH, WSLAY_VERSION, inl_crypto_version());
     return text;
 }

@@ -20,13 +20,13 @@ struct call {
     struct inl_flow in, out;
     struct inl_target *target; /* valid while `watch` is linked */
     struct inl_list watch;
-    struct inlets_head *head;  /* owned */
-    char *host;                /* owned; then path and id */
+    struct inlets_head *head; /* owned */
+    char *host;               /* owned; then path and id */
     struct inl_request req;
     struct inl_timer timer;
     struct inl_later free;
     unsigned tries;
-    bool ended;  /* the request's end has come from the caller */
+    bool ended; /* the request's end has come from the caller */
     bool opening;
     int stop_err; /* the target stopped while it was being opened */
 };
@@ -51,7 +51,7 @@ static void call_over(struct call *c)
     inl_env_later(c->failover->env, &c->free);
 }
 
-static int try_target(struct call *c, const struct inl_target *not)
+static int try_target(struct call *c, const struct inl_target * not )
 {
     int err = inl_router_pick(c->failover->router, c->req.host, c->req.path,
                               not, &c->target);
@@ -79,7 +79,7 @@ static void move_on(struct call *c, int err)
     const struct inl_target *not = c->target;
 
     while (c->tries < INL_FAILOVER_TRIES) {
-        int again = try_target(c, not);
+        int again = try_target(c, not );
 
         if (again == 0) {
             inl_log(c->failover->env, INLETS_LOG_WARN, "request moved",
@@ -200,10 +200,8 @@ static void in_credit(struct inl_flow *f, size_t bytes)
     inl_flow_credit(&inl_container(f, struct call, in)->out, bytes);
 }
 
-static const struct inl_flow_ops in_ops = {.body = in_body,
-                                           .end = in_end,
-                                           .stop = in_stop,
-                                           .credit = in_credit};
+static const struct inl_flow_ops in_ops = {
+    .body = in_body, .end = in_end, .stop = in_stop, .credit = in_credit};
 
 /* ---- opening ---------------------------------------------------------- */
 
@@ -280,14 +278,16 @@ static int failover_open(struct inl_service *s, const struct inl_request *req,
     inl_flow_tie(caller, &c->in);
     do {
         err = try_target(c, err == 0 ? NULL : c->target);
-    } while (err != 0 && is_worth_another(err) && c->tries < INL_FAILOVER_TRIES);
+    } while (err != 0 && is_worth_another(err) &&
+             c->tries < INL_FAILOVER_TRIES);
     if (err != 0) {
         inl_flow_stop(&c->out, err);
         call_over(c);
         inl_flow_untie(&c->in);
         return err;
     }
-    (void)inl_timer_at(f->env, &c->timer, f->env->now_ms + INL_FAILOVER_LOOK_MS);
+    (void)inl_timer_at(f->env, &c->timer,
+                       f->env->now_ms + INL_FAILOVER_LOOK_MS);
     return 0;
 }
 

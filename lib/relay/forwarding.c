@@ -6,17 +6,17 @@
 
 /* RFC 9110 7.6.1, and what was ever used like them. */
 static const char *const hop_by_hop[] = {
-    "connection",          "keep-alive",
-    "proxy-connection",    "te",
-    "transfer-encoding",   "upgrade",
-    "http2-settings",      "proxy-authorization",
+    "connection",         "keep-alive",
+    "proxy-connection",   "te",
+    "transfer-encoding",  "upgrade",
+    "http2-settings",     "proxy-authorization",
     "proxy-authenticate",
 };
 
 /* Names that mean our word about the visitor, so nobody else may use them. */
 static const char *const ours[] = {
-    "x-forwarded-for",  "x-forwarded-host", "x-forwarded-proto",
-    "x-forwarded-port", "x-request-id",     "forwarded",
+    "x-forwarded-for",  "x-forwarded-host",   "x-forwarded-proto",
+    "x-forwarded-port", "x-request-id",       "forwarded",
     "x-real-ip",        "x-forwarded-server",
 };
 
@@ -104,7 +104,8 @@ static size_t copy_fields(const struct inlets_head *head, bool drop_ours,
         if (named_in(name, hop_by_hop,
                      sizeof(hop_by_hop) / sizeof(hop_by_hop[0])) ||
             (options && is_connection_option(head, name)) ||
-            (drop_ours && named_in(name, ours, sizeof(ours) / sizeof(ours[0])))) {
+            (drop_ours &&
+             named_in(name, ours, sizeof(ours) / sizeof(ours[0])))) {
             continue;
         }
         fields[n++] = head->fields[i];
@@ -112,8 +113,8 @@ static size_t copy_fields(const struct inlets_head *head, bool drop_ours,
     return n;
 }
 
-static void add(struct inlets_field *fields, size_t *n, struct inlets_slice name,
-                struct inlets_slice value)
+static void add(struct inlets_field *fields, size_t *n,
+                struct inlets_slice name, struct inlets_slice value)
 {
     if (value.len > 0) {
         fields[(*n)++] = (struct inlets_field){name, value};

@@ -17,8 +17,8 @@ static struct inlets_slice copy(char **at, struct inlets_slice s)
 
 struct inlets_head *inl_head_dup(const struct inlets_head *head)
 {
-    size_t bytes = head->method.len + head->target.len + head->host.len +
-                   head->reason.len;
+    size_t bytes =
+        head->method.len + head->target.len + head->host.len + head->reason.len;
     struct inlets_field *fields;
     struct inlets_head *dup;
     char *at;

@@ -179,7 +179,8 @@ static void send_ping(struct inl_lane *lane)
 
 static bool waits_for_ack(const struct inl_lane *lane, uint32_t ms)
 {
-    return lane->kept.bytes > 0 && lane->env->now_ms >= lane->progress_ms + ms &&
+    return lane->kept.bytes > 0 &&
+           lane->env->now_ms >= lane->progress_ms + ms &&
            lane->env->now_ms >= lane->link->rx_at_ms + ms;
 }
 
@@ -253,7 +254,8 @@ static void lane_rx(void *machine, const uint8_t *p, size_t n)
         lane->err = INLETS_ECLOSED;
         inl_link_linger(lane->link);
     } else {
-        inl_lane_close(lane, err, close_code(err), inl_str(inlets_strerror(err)));
+        inl_lane_close(lane, err, close_code(err),
+                       inl_str(inlets_strerror(err)));
     }
     lane->ops->ending(lane, err);
 }

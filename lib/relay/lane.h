@@ -69,9 +69,9 @@ struct inl_lane {
 
     struct inl_timer timer; /* liveness */
     struct inl_timer ack_timer;
-    bool closing; /* a close frame is out */
-    bool filling; /* in `fill`: a close waits for what it makes */
-    int err;      /* why it was closed */
+    bool closing;        /* a close frame is out */
+    bool filling;        /* in `fill`: a close waits for what it makes */
+    int err;             /* why it was closed */
     uint16_t close_code; /* to send after the fill; 0: none */
     char close_reason[64];
 };

@@ -22,15 +22,15 @@ struct inlets_exchange {
     struct inl_later later;
     struct inlets_exchange_callbacks cbs;
     void *user;
-    struct inl_queue held; /* request bytes that nobody asked for yet */
-    size_t wanted;         /* asked for and not delivered */
+    struct inl_queue held;        /* request bytes that nobody asked for yet */
+    size_t wanted;                /* asked for and not delivered */
     struct inlets_head *trailers; /* owned: came behind `held` */
-    int64_t left;          /* response bytes still due; -1: not known */
+    int64_t left;                 /* response bytes still due; -1: not known */
     int err;
-    bool request_ended;  /* END came (maybe behind `held`) */
-    bool end_delivered;  /* on_end has run */
-    bool responded;      /* the final head is out */
-    bool bodiless;       /* HEAD request, or a status without body */
+    bool request_ended; /* END came (maybe behind `held`) */
+    bool end_delivered; /* on_end has run */
+    bool responded;     /* the final head is out */
+    bool bodiless;      /* HEAD request, or a status without body */
     bool is_head_request;
     bool wants_writable; /* a write came up short */
     bool delivering;     /* in deliver_body: on_body may ask for more */
@@ -162,10 +162,8 @@ static const struct inl_service_ops local_ops = {.open = local_open};
 void inl_local_init(struct inl_local *l, struct inl_env *env,
                     inlets_handler_fn handler, void *user)
 {
-    *l = (struct inl_local){.service = {&local_ops},
-                            .env = env,
-                            .handler = handler,
-                            .user = user};
+    *l = (struct inl_local){
+        .service = {&local_ops}, .env = env, .handler = handler, .user = user};
     inl_list_init(&l->exchanges);
 }
 
@@ -173,7 +171,8 @@ void inl_local_fini(struct inl_local *l)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(&l->exchanges, n, tmp) {
+    inl_list_each(&l->exchanges, n, tmp)
+    {
         struct inlets_exchange *x =
             inl_container(n, struct inlets_exchange, node);
 
@@ -245,8 +244,8 @@ int64_t inlets_exchange_write(struct inlets_exchange *x,
     if (x->over || !inl_flow_tied(&x->flow) || x->flow.tx_ended) {
         return INLETS_ECLOSED;
     }
-    if (!x->responded || (x->left >= 0 && n > (uint64_t)x->left &&
-                          !x->is_head_request)) {
+    if (!x->responded ||
+        (x->left >= 0 && n > (uint64_t)x->left && !x->is_head_request)) {
         return INLETS_EINVAL;
     }
     if (x->bodiless) {

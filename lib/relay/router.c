@@ -97,8 +97,8 @@ static struct host *make_host(struct inl_router *r, struct inlets_slice key)
     }
     h->key = inl_slice_dup(key);
     if (h->key == NULL ||
-        inl_map_add(&r->hosts, &h->node,
-                    inl_map_hash_slice(&r->hosts, key)) != 0) {
+        inl_map_add(&r->hosts, &h->node, inl_map_hash_slice(&r->hosts, key)) !=
+            0) {
         inl_free(h->key);
         inl_free(h);
         return NULL;
@@ -269,7 +269,7 @@ static enum inl_health health_of(struct inl_target *t)
 }
 
 int inl_router_pick(struct inl_router *r, struct inlets_slice host,
-                    struct inlets_slice path, const struct inl_target *not,
+                    struct inlets_slice path, const struct inl_target * not,
                     struct inl_target **ret_target)
 {
     struct inl_route *route = match(r, host, path);
@@ -280,11 +280,12 @@ int inl_router_pick(struct inl_router *r, struct inlets_slice host,
     if (route == NULL) {
         return INLETS_ENOROUTE;
     }
-    inl_list_each(&route->targets, n, tmp) {
+    inl_list_each(&route->targets, n, tmp)
+    {
         struct inl_target *t = inl_container(n, struct inl_target, node);
         enum inl_health health = health_of(t);
 
-        if (t != not && health < best_health) {
+        if (t != not &&health < best_health) {
             best = t;
             best_health = health;
         }

@@ -94,8 +94,7 @@ static enum inl_health route_health(struct inl_target *t)
     if (s->state != INL_SESSION_OPEN) {
         return INL_HEALTH_OUT;
     }
-    return inl_lane_is_suspect(&s->lane) ? INL_HEALTH_SUSPECT
-                                         : INL_HEALTH_GOOD;
+    return inl_lane_is_suspect(&s->lane) ? INL_HEALTH_SUSPECT : INL_HEALTH_GOOD;
 }
 
 static int route_open(struct inl_service *service,
@@ -233,8 +232,8 @@ static unsigned status_of_refusal(int err)
     return err == INLETS_ENOROUTE ? 404 : 502;
 }
 
-static void serve(struct inl_session *s, struct inl_stream *st,
-                  uint32_t route, const struct inl_request *req)
+static void serve(struct inl_session *s, struct inl_stream *st, uint32_t route,
+                  const struct inl_request *req)
 {
     struct inl_service *service = s->ops->service(s, route);
     int err = service == NULL ? INLETS_EUNAVAILABLE
@@ -270,8 +269,9 @@ static int got_open(struct inl_session *s, const struct inl_frame *f)
     if (st == NULL) {
         return INLETS_ENOMEM;
     }
-    len = head.host.len == 0 ? 0
-                             : inl_host_normalise(head.host, host, sizeof(host));
+    len = head.host.len == 0
+              ? 0
+              : inl_host_normalise(head.host, host, sizeof(host));
     req.host = inl_slice(host, len < 0 ? 0 : (size_t)len);
     req.path = inl_target_path(head.target);
     st->log = log_new(s, &req);
@@ -304,8 +304,8 @@ static int got_head(struct inl_session *s, const struct inl_frame *f)
     struct inlets_field fields[INL_FORWARD_MAX_FIELDS];
     struct inl_stream *st = inl_stream_find(s, f->stream);
     struct inlets_head head;
-    int err = inl_frame_get_head(f->payload, &head, fields,
-                                 INL_FORWARD_MAX_FIELDS);
+    int err =
+        inl_frame_get_head(f->payload, &head, fields, INL_FORWARD_MAX_FIELDS);
 
     if (err != 0 || s->role != INL_SESSION_OPENER || st == NULL) {
         return err != 0                        ? err
@@ -444,8 +444,8 @@ static int on_data(struct inl_lane *lane, uint32_t stream, uint8_t flags,
 {
     struct inl_session *s = inl_container(lane, struct inl_session, lane);
     struct inl_stream *st = inl_stream_find(s, stream);
-    int err = s->state == INL_SESSION_HELLO ? INLETS_EPROTO
-                                            : check_known(s, stream);
+    int err =
+        s->state == INL_SESSION_HELLO ? INLETS_EPROTO : check_known(s, stream);
 
     if (err == 0 && st != NULL) {
         err = check_data(s, st, piece.len);
@@ -495,9 +495,9 @@ static int got_route(struct inl_session *s, const struct inl_frame *f)
         return err != 0 ? err : INLETS_EPROTO;
     }
     err = take_route(s, id, text, &why);
-    if (inl_frame_put_routed(&s->control, id, err,
-                             why.len > 0 ? why : inl_str(inlets_strerror(err))) !=
-        0) {
+    if (inl_frame_put_routed(
+            &s->control, id, err,
+            why.len > 0 ? why : inl_str(inlets_strerror(err))) != 0) {
         return INLETS_ENOMEM;
     }
     inl_lane_wake(&s->lane);
@@ -748,8 +748,7 @@ int inl_session_withdraw(struct inl_session *s, uint32_t route)
     return err;
 }
 
-void inl_session_drain(struct inl_session *s, int err,
-                       struct inlets_slice text)
+void inl_session_drain(struct inl_session *s, int err, struct inlets_slice text)
 {
     if (s->state == INL_SESSION_HELLO) {
         inl_session_close(s, INLETS_EGOAWAY);

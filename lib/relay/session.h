@@ -59,12 +59,12 @@ struct inl_session_config {
     void *owner;
     enum inl_session_role role;
     struct inl_lane_config lane;
-    uint32_t max_streams;     /* that we accept or open at once */
+    uint32_t max_streams;      /* that we accept or open at once */
     struct inlets_slice agent; /* static */
 };
 
 enum inl_session_state {
-    INL_SESSION_HELLO,    /* the peer's HELLO has not come */
+    INL_SESSION_HELLO, /* the peer's HELLO has not come */
     INL_SESSION_OPEN,
     INL_SESSION_DRAINING, /* GOAWAY sent or received: no new streams */
     INL_SESSION_CLOSED
@@ -82,7 +82,7 @@ struct inl_session {
     uint32_t max_streams;
 
     struct inl_map streams;
-    uint32_t last_stream; /* highest id opened */
+    uint32_t last_stream;     /* highest id opened */
     struct inl_queue control; /* frames that go before all data */
     struct inl_list fresh;    /* streams with data, first window */
     struct inl_list bulk;     /* streams with data, after it */

@@ -73,13 +73,13 @@ static void log_request(const struct inl_stream *st, int err)
     const struct inl_stream_log *l = st->log;
 
     if (l != NULL) {
-        inl_log(st->session->env, INLETS_LOG_INFO, "request",
-                INL_KV("id", l->id), INL_KV("method", l->method),
-                INL_KV("host", l->host), INL_KV("path", l->path),
-                INL_KN("status", l->status), INL_KN("bytes_in", l->bytes_in),
-                INL_KN("bytes_out", l->bytes_out),
-                INL_KN("ms", st->session->env->now_ms - l->started_ms),
-                INL_KV("result", inl_str(err == 0 ? "ok" : inlets_errname(err))));
+        inl_log(
+            st->session->env, INLETS_LOG_INFO, "request", INL_KV("id", l->id),
+            INL_KV("method", l->method), INL_KV("host", l->host),
+            INL_KV("path", l->path), INL_KN("status", l->status),
+            INL_KN("bytes_in", l->bytes_in), INL_KN("bytes_out", l->bytes_out),
+            INL_KN("ms", st->session->env->now_ms - l->started_ms),
+            INL_KV("result", inl_str(err == 0 ? "ok" : inlets_errname(err))));
     }
 }
 

@@ -9,7 +9,7 @@ struct inl_stream {
     struct inl_map_node node;
     struct inl_session *session;
     uint32_t id;
-    struct inl_flow flow; /* opener: the callee; answerer: the caller */
+    struct inl_flow flow;  /* opener: the callee; answerer: the caller */
     struct inl_list sched; /* in session->fresh or ->bulk */
     struct inl_list owes;  /* in session->owing */
     struct inl_later later;
@@ -23,7 +23,7 @@ struct inl_stream {
     bool tx_end; /* our direction ends behind `pending` */
     bool tx_end_sent, rx_end_got;
     bool reset_after_end; /* then RESET(0): no more of the request, please */
-    bool got_head; /* opener: the final response head has come */
+    bool got_head;        /* opener: the final response head has come */
     bool removed;
 
     struct inl_stream_log *log; /* answerer: owned; for the request line */

@@ -50,7 +50,7 @@ static const unsigned moves[NSTATES] = {
 struct inl_upstream {
     struct inl_service service;
     struct inl_upstream_config config;
-    char *host, *path; /* owned; config's slices point here */
+    char *host, *path;    /* owned; config's slices point here */
     struct inl_list idle; /* most recently used first */
     struct inl_list busy;
     size_t nidle, nconns;
@@ -67,7 +67,7 @@ struct conn {
     struct inl_dial dial;
     struct inl_link *link; /* NULL while dialing and when gone */
     struct inl_http1 http;
-    struct inl_flow flow; /* our end: the callee */
+    struct inl_flow flow;    /* our end: the callee */
     struct inl_queue early;  /* until there is a link */
     struct inl_queue replay; /* the request again, if it may be repeated */
     enum inl_http1_framing framing; /* of the request */
@@ -75,11 +75,11 @@ struct conn {
     struct inl_timer timer; /* runs on while busy: no work per request */
     uint64_t idle_since_ms;
     struct inl_later free;
-    bool reused;        /* this exchange got a kept connection */
-    bool got_byte;      /* of the response */
+    bool reused;   /* this exchange got a kept connection */
+    bool got_byte; /* of the response */
     bool asked_upgrade;
     bool request_done, response_done;
-    bool keep;          /* the response allows another exchange */
+    bool keep; /* the response allows another exchange */
 };
 
 static void move(struct conn *c, enum state to)
@@ -202,8 +202,8 @@ static void make_idle(struct conn *c)
     c->idle_since_ms = c->env->now_ms;
     if (u->config.idle_max == 0 ||
         (c->timer.due_ms == 0 &&
-         inl_timer_at(c->env, &c->timer,
-                      c->env->now_ms + u->config.idle_ms) != 0)) {
+         inl_timer_at(c->env, &c->timer, c->env->now_ms + u->config.idle_ms) !=
+             0)) {
         close_idle(c);
     } else if (u->nidle > u->config.idle_max && u->trim.due_ms == 0 &&
                inl_timer_at(c->env, &u->trim, c->env->now_ms + EXCESS_MS) !=
@@ -511,9 +511,8 @@ static struct inl_queue *out_of(struct conn *c)
 static void flow_body(struct inl_flow *f, struct inlets_slice data)
 {
     struct conn *c = inl_container(f, struct conn, flow);
-    int err = c->state == RAW
-                  ? inl_queue_append_slice(&c->link->out, data)
-                  : inl_http1_put_body(out_of(c), c->framing, data);
+    int err = c->state == RAW ? inl_queue_append_slice(&c->link->out, data)
+                              : inl_http1_put_body(out_of(c), c->framing, data);
 
     inl_queue_clear(&c->replay);
     if (err != 0) {
@@ -752,7 +751,8 @@ void inl_upstream_close(struct inl_upstream *u)
     }
     u->closed = true;
     inl_timer_off(u->config.env, &u->trim);
-    inl_list_each(&u->idle, n, tmp) {
+    inl_list_each(&u->idle, n, tmp)
+    {
         close_idle(inl_container(n, struct conn, node));
     }
     while (!inl_list_empty(&u->busy)) {

@@ -37,8 +37,8 @@
 
 enum state { IDLE, HEAD, BUSY, RAW, LEAVING, GONE, NSTATES };
 
-static const char *const state_names[NSTATES] = {
-    "idle", "head", "busy", "raw", "leaving", "gone"};
+static const char *const state_names[NSTATES] = {"idle", "head",    "busy",
+                                                 "raw",  "leaving", "gone"};
 
 #define TO(s) (1u << (s))
 static const unsigned moves[NSTATES] = {
@@ -54,18 +54,18 @@ struct exchange {
     uint64_t started_ms;
     uint64_t waiting_ms; /* last progress of the request */
     uint64_t bytes_in, bytes_out;
-    int64_t left; /* declared response bytes still due; -1: not known */
+    int64_t left;  /* declared response bytes still due; -1: not known */
     size_t unpaid; /* response bytes that credit is due for */
     unsigned status;
     int err;
     enum inl_http1_framing framing;
     char id[INL_REQUEST_ID_LEN];
-    bool is_head;        /* HEAD: the answer has no body */
-    bool keep_alive;     /* after this exchange */
-    bool request_done;   /* all of it was read */
+    bool is_head;      /* HEAD: the answer has no body */
+    bool keep_alive;   /* after this exchange */
+    bool request_done; /* all of it was read */
     bool no_request_body;
-    bool upgrade;        /* a 101 may come */
-    bool responded;      /* the final head is out */
+    bool upgrade;   /* a 101 may come */
+    bool responded; /* the final head is out */
     bool response_done;
     struct inlets_slice method, host, path; /* into text */
     char text[];
@@ -120,15 +120,15 @@ static void log_request(struct visitor *v)
 {
     struct exchange *x = v->x;
 
-    inl_log(v->env, INLETS_LOG_INFO, "request",
-            INL_KV("id", inl_slice(x->id, sizeof(x->id))),
-            INL_KV("method", x->method), INL_KV("host", x->host),
-            INL_KV("path", x->path), INL_KN("status", x->status),
-            INL_KN("bytes_in", x->bytes_in), INL_KN("bytes_out", x->bytes_out),
-            INL_KN("ms", v->env->now_ms - x->started_ms),
-            INL_KV("remote", inl_str(v->link->peer_ip)),
-            INL_KV("result",
-                   inl_str(x->err == 0 ? "ok" : inlets_errname(x->err))));
+    inl_log(
+        v->env, INLETS_LOG_INFO, "request",
+        INL_KV("id", inl_slice(x->id, sizeof(x->id))),
+        INL_KV("method", x->method), INL_KV("host", x->host),
+        INL_KV("path", x->path), INL_KN("status", x->status),
+        INL_KN("bytes_in", x->bytes_in), INL_KN("bytes_out", x->bytes_out),
+        INL_KN("ms", v->env->now_ms - x->started_ms),
+        INL_KV("remote", inl_str(v->link->peer_ip)),
+        INL_KV("result", inl_str(x->err == 0 ? "ok" : inlets_errname(x->err))));
 }
 
 static void drop_exchange(struct visitor *v)
@@ -215,8 +215,8 @@ static void write_answer(struct visitor *v, unsigned status,
                      inl_answer_text(status), (int)id.len, id.ptr);
 
     if (status == 503) {
-        fields[head.nfields++] = (struct inlets_field){INL_LIT("Retry-After"),
-                                                       INL_LIT("2")};
+        fields[head.nfields++] =
+            (struct inlets_field){INL_LIT("Retry-After"), INL_LIT("2")};
     } else if (status == 401) {
         fields[head.nfields++] = (struct inlets_field){
             INL_LIT("WWW-Authenticate"), INL_LIT("Bearer realm=\"inlets\"")};
@@ -376,9 +376,8 @@ static void flow_body(struct inl_flow *f, struct inlets_slice data)
         cut(v, INLETS_EUPSTREAM); /* more than was declared */
         return;
     }
-    err = v->state == RAW
-              ? inl_link_write(v->link, data.ptr, data.len)
-              : inl_http1_put_body(&v->link->out, x->framing, data);
+    err = v->state == RAW ? inl_link_write(v->link, data.ptr, data.len)
+                          : inl_http1_put_body(&v->link->out, x->framing, data);
     if (err != 0) {
         cut(v, err);
         return;
@@ -526,8 +525,8 @@ static void open_service(struct visitor *v, const struct inlets_head *head,
 {
     struct inlets_field fields[INL_FORWARD_MAX_FIELDS];
     struct inlets_slice id = inl_slice(v->x->id, sizeof(v->x->id));
-    const struct inl_forwarding f = {inl_str(v->link->peer_ip),
-                                     INL_LIT("http"), v->config->port, id};
+    const struct inl_forwarding f = {inl_str(v->link->peer_ip), INL_LIT("http"),
+                                     v->config->port, id};
     struct inlets_head out;
     struct inl_request req = {&out, host, inl_target_path(head->target), id};
     int err = inl_forward_request(head, &f, fields, &out);
@@ -565,8 +564,8 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
         return;
     }
     v->x->keep_alive = h->keep_alive;
-    v->x->no_request_body = head->content_length == INLETS_LENGTH_NONE ||
-                            head->content_length == 0;
+    v->x->no_request_body =
+        head->content_length == INLETS_LENGTH_NONE || head->content_length == 0;
     move(v, BUSY);
     wait_for_head(v);
     open_service(v, head, inl_slice(buf, (size_t)len));
@@ -926,7 +925,8 @@ void inl_visitors_drain(struct inl_list *visitors)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(visitors, n, tmp) {
+    inl_list_each(visitors, n, tmp)
+    {
         struct visitor *v = inl_container(n, struct visitor, node);
 
         if (v->state == IDLE) {
@@ -939,7 +939,8 @@ void inl_visitors_close(struct inl_list *visitors)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(visitors, n, tmp) {
+    inl_list_each(visitors, n, tmp)
+    {
         struct visitor *v = inl_container(n, struct visitor, node);
 
         if (v->x == NULL) {

@@ -300,8 +300,8 @@ static const struct inl_service_ops hostile_ops = {hostile_open};
 
 struct user {
     struct arena *arena;
-    struct inlets_exchange *x; /* NULL after on_close */
-    unsigned depth;
+    struct inlets_exchange *x;
+    unsigned depth, failed;
 };
 
 static void user_act(struct user *u)
@@ -311,7 +311,7 @@ static void user_act(struct user *u)
     struct inlets_head head = {.status = 298,
                                .content_length = INLETS_LENGTH_UNKNOWN};
 
-    if (u->x == NULL || u->depth > 6) {
+    if (u->depth > 6) {
         return;
     }
     u->depth++;
@@ -324,11 +324,11 @@ static void user_act(struct user *u)
             break;
         case 2:
             head.content_length = world_below(w, 2) == 0 ? 8000 : -1;
-            (void)inlets_exchange_respond(u->x, &head);
+            u->failed += inlets_exchange_respond(u->x, &head) != 0;
             break;
         case 3:
             head.status = 103;
-            (void)inlets_exchange_respond(u->x, &head);
+            u->failed += inlets_exchange_respond(u->x, &head) != 0;
             break;
         case 4:
         case 5: {
