@@ -51,15 +51,16 @@ static void call_over(struct call *c)
     inl_env_later(c->failover->env, &c->free);
 }
 
-static int try_target(struct call *c, const struct inl_target * not )
+static int try_target(struct call *c, const struct inl_target *except)
 {
-    int err = inl_router_pick(c->failover->router, c->req.host, c->req.path,
-                              not, &c->target);
+    int err;
 
+    c->tries++; /* one that finds no target counts too: the tries must end */
+    err = inl_router_pick(c->failover->router, c->req.host, c->req.path, except,
+                          &c->target);
     if (err != 0) {
         return err;
     }
-    c->tries++;
     inl_list_remove(&c->watch);
     inl_list_push_back(&c->target->watchers, &c->watch);
     c->stop_err = 0;
@@ -76,10 +77,10 @@ static int try_target(struct call *c, const struct inl_target * not )
 /* Another target, or the bad news to the caller. */
 static void move_on(struct call *c, int err)
 {
-    const struct inl_target *not = c->target;
+    const struct inl_target *except = c->target;
 
-    while (c->tries < INL_FAILOVER_TRIES) {
-        int again = try_target(c, not );
+    while (c->tries < INL_FAILOVER_TRIES && inl_flow_tied(&c->in)) {
+        int again = try_target(c, except);
 
         if (again == 0) {
             inl_log(c->failover->env, INLETS_LOG_WARN, "request moved",
@@ -90,7 +91,7 @@ static void move_on(struct call *c, int err)
         if (again == INLETS_ENOROUTE || again == INLETS_EUNAVAILABLE) {
             break;
         }
-        not = c->target;
+        except = c->target;
     }
     call_over(c);
     inl_flow_stop(&c->in, err);
@@ -278,11 +279,14 @@ static int failover_open(struct inl_service *s, const struct inl_request *req,
     inl_flow_tie(caller, &c->in);
     do {
         err = try_target(c, err == 0 ? NULL : c->target);
-    } while (err != 0 && is_worth_another(err) &&
+    } while (err != 0 && inl_flow_tied(&c->in) && is_worth_another(err) &&
              c->tries < INL_FAILOVER_TRIES);
     if (err != 0) {
         inl_flow_stop(&c->out, err);
         call_over(c);
+        if (!inl_flow_tied(&c->in)) {
+            return 0; /* the caller was stopped meanwhile: it has been told */
+        }
         inl_flow_untie(&c->in);
         return err;
     }

@@ -269,7 +269,7 @@ static enum inl_health health_of(struct inl_target *t)
 }
 
 int inl_router_pick(struct inl_router *r, struct inlets_slice host,
-                    struct inlets_slice path, const struct inl_target * not,
+                    struct inlets_slice path, const struct inl_target *except,
                     struct inl_target **ret_target)
 {
     struct inl_route *route = match(r, host, path);
@@ -285,7 +285,7 @@ int inl_router_pick(struct inl_router *r, struct inlets_slice host,
         struct inl_target *t = inl_container(n, struct inl_target, node);
         enum inl_health health = health_of(t);
 
-        if (t != not &&health < best_health) {
+        if (t != except && health < best_health) {
             best = t;
             best_health = health;
         }

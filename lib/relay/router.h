@@ -51,10 +51,10 @@ bool inl_router_has(const struct inl_router *r,
                     const struct inl_endpoint *endpoint);
 
 /* The target for a request; INLETS_ENOROUTE: nothing is defined there,
- * INLETS_EUNAVAILABLE: all its targets are out. `not` is skipped if there is
- * another one (may be NULL). */
+ * INLETS_EUNAVAILABLE: all its targets are out. `except` is never taken (it
+ * may be NULL). */
 int inl_router_pick(struct inl_router *r, struct inlets_slice host,
-                    struct inlets_slice path, const struct inl_target * not,
+                    struct inlets_slice path, const struct inl_target *except,
                     struct inl_target **ret_target);
 
 /* Would a request there find more than one target? */

@@ -524,13 +524,16 @@ static void open_service(struct visitor *v, const struct inlets_head *head,
                          struct inlets_slice host)
 {
     struct inlets_field fields[INL_FORWARD_MAX_FIELDS];
-    struct inlets_slice id = inl_slice(v->x->id, sizeof(v->x->id));
+    char id_text[INL_REQUEST_ID_LEN]; /* outlives an exchange that is cut */
+    struct inlets_slice id = inl_slice(id_text, sizeof(id_text));
     const struct inl_forwarding f = {inl_str(v->link->peer_ip), INL_LIT("http"),
                                      v->config->port, id};
     struct inlets_head out;
     struct inl_request req = {&out, host, inl_target_path(head->target), id};
-    int err = inl_forward_request(head, &f, fields, &out);
+    int err;
 
+    memcpy(id_text, v->x->id, sizeof(id_text));
+    err = inl_forward_request(head, &f, fields, &out);
     v->x->upgrade = err == 0 && (out.flags & INLETS_HEAD_UPGRADE) != 0;
     if (err == 0) {
         err = inl_service_open(v->config->service, &req, &v->flow);
@@ -947,9 +950,9 @@ void inl_visitors_close(struct inl_list *visitors)
             inl_link_close(v->link, 0);
             continue;
         }
-        v->x->err = INLETS_ECLOSED;
+        /* Cut, and seen to be cut. The exchange stays until `gone`: its own
+         * service may be who closes us, from inside a callback. */
         inl_flow_stop(&v->flow, INLETS_ECANCELED);
-        drop_exchange(v);
-        inl_link_reset(v->link, INLETS_ECLOSED); /* cut, and seen to be cut */
+        inl_link_reset(v->link, INLETS_ECLOSED);
     }
 }

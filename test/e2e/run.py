@@ -2,12 +2,12 @@
 """End-to-end tests: the real programs, real sockets, scripted peers.
 
     run.py --build DIR [--suite fast|bulk|valgrind|all] [-k PATTERN]
-           [-j N] [--list] [--keep]
+           [-j N] [--list]
 
 Each test runs in a process of its own, starts and stops its own programs and
-has a time limit. A line per test, below it what it measured, or, after a
-failure, the reason and the ends of the programs' logs; at the end "N passed, N failed". Exit status 1 when one
-failed, 2 when the tests could not be run.
+has a time limit. A line per test; below it what it measured, or, after a
+failure, the reason and the ends of the programs' logs. The last line is
+"N passed, N failed"; exit status 1 when one failed, 2 when none could run.
 """
 
 import argparse

