@@ -409,10 +409,11 @@ static int charge(struct inl_session *s, struct inl_stream *st, uint8_t flags,
                   size_t n)
 {
     if ((flags & INL_FRAME_CHARGED) != 0) {
-        if (n > s->rx_charged_limit - s->rx_charged) {
+        if (n > s->rx_charged_told - s->rx_charged) {
             return INLETS_EPROTO;
         }
         s->rx_charged += n;
+        inl_session_check_pressure(s);
         if (st == NULL) {
             inl_session_repay(s, n); /* of a stream that is over */
         } else {
@@ -704,6 +705,7 @@ struct inl_session *inl_session_new(struct inl_env *env,
     inl_list_init(&s->fresh);
     inl_list_init(&s->bulk);
     inl_list_init(&s->owing);
+    inl_timer_init(&s->pressure, inl_session_relieve);
     init_maps(s);
     inl_lane_init(&s->lane, env, &lane_ops, &config->lane);
     if (inl_frame_put_hello(&s->control, &hello) != 0) {
@@ -716,6 +718,7 @@ struct inl_session *inl_session_new(struct inl_env *env,
 void inl_session_free(struct inl_session *s)
 {
     if (s != NULL) {
+        inl_timer_off(s->env, &s->pressure);
         inl_lane_fini(&s->lane);
         inl_map_fini(&s->streams);
         inl_map_fini(&s->routes);

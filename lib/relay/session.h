@@ -18,6 +18,12 @@ enum inl_session_role { INL_SESSION_OPENER, INL_SESSION_ANSWERER };
 /* Uncharged first bytes of each direction of a stream, so that stalled
  * streams cannot use up the room of new ones. */
 #define INL_STREAM_FREE_BYTES (16u * 1024)
+/* With less than this of the session window left, streams that have not moved
+ * for STALL_MS are ended, the longest-stalled first, until RELIEF is free: who
+ * does not read must not shut out who does. */
+#define INL_SESSION_PRESSURE_BYTES (64u * 1024)
+#define INL_SESSION_RELIEF_BYTES (4u * 1024 * 1024)
+#define INL_SESSION_STALL_MS 2000u
 /* Endpoints of one client, against a table that only grows. */
 #define INL_SESSION_MAX_ROUTES 1024u
 /* Heads and control frames that wait for the link: beyond it new requests get
@@ -91,6 +97,7 @@ struct inl_session {
 
     uint64_t tx_charged, tx_charged_limit;
     uint64_t rx_charged, rx_charged_limit, rx_charged_told;
+    struct inl_timer pressure; /* runs while the window is nearly used up */
 
     uint64_t resets_ms; /* the second in which resets are counted */
     unsigned resets;

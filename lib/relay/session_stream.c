@@ -41,6 +41,7 @@ struct inl_stream *inl_stream_new(struct inl_session *s, uint32_t id)
     st->id = id;
     st->tx_limit = s->peer.stream_window;
     st->rx_limit = st->rx_told = INL_FLOW_WINDOW;
+    st->rx_moved_ms = s->env->now_ms;
     inl_flow_init(&st->flow, &flow_ops);
     inl_list_init(&st->sched);
     inl_list_init(&st->owes);
@@ -89,10 +90,23 @@ static uint64_t charged_part(uint64_t n)
     return n > INL_STREAM_FREE_BYTES ? n - INL_STREAM_FREE_BYTES : 0;
 }
 
+/* What the peer may still send of charged bytes, as far as it knows. */
+static uint64_t window_left(const struct inl_session *s)
+{
+    return s->rx_charged_told - s->rx_charged;
+}
+
+/* Payments are gathered, unless the peer is about to run dry. */
 void inl_session_repay(struct inl_session *s, uint64_t bytes)
 {
+    uint64_t due;
+
     s->rx_charged_limit += bytes;
-    if (s->rx_charged_limit - s->rx_charged_told >= INL_SESSION_WINDOW / 8) {
+    due = s->rx_charged_limit - s->rx_charged_told;
+    if (due >= INL_SESSION_WINDOW / 8 ||
+        (due >= INL_FRAME_MAX_DATA &&
+         window_left(s) < INL_SESSION_RELIEF_BYTES) ||
+        (due > 0 && window_left(s) == 0)) {
         s->rx_charged_told = s->rx_charged_limit;
         if (inl_frame_put_credit(&s->control, 0, s->rx_charged_limit) != 0) {
             inl_session_close(s, INLETS_ENOMEM);
@@ -102,10 +116,74 @@ void inl_session_repay(struct inl_session *s, uint64_t bytes)
     }
 }
 
+/* ---- memory pressure -------------------------------------------------- */
+
+/* Charged bytes that the next hop has not taken. */
+static uint64_t held_bytes(const struct inl_stream *st)
+{
+    uint64_t paid = charged_part(st->rx_paid);
+
+    return st->rx_charged > paid ? st->rx_charged - paid : 0;
+}
+
+static struct inl_stream *longest_stalled(struct inl_session *s)
+{
+    struct inl_stream *longest = NULL;
+    struct inl_map_node *n = NULL;
+
+    while ((n = inl_map_walk(&s->streams, n)) != NULL) {
+        struct inl_stream *st = inl_container(n, struct inl_stream, node);
+
+        if (held_bytes(st) > 0 &&
+            s->env->now_ms - st->rx_moved_ms >= INL_SESSION_STALL_MS &&
+            (longest == NULL || st->rx_moved_ms < longest->rx_moved_ms)) {
+            longest = st;
+        }
+    }
+    return longest;
+}
+
+static void look_again(struct inl_session *s, uint32_t ms)
+{
+    if (window_left(s) < INL_SESSION_PRESSURE_BYTES &&
+        s->pressure.due_ms == 0 && s->state != INL_SESSION_CLOSED) {
+        (void)inl_timer_at(s->env, &s->pressure, s->env->now_ms + ms);
+    }
+}
+
+void inl_session_check_pressure(struct inl_session *s)
+{
+    look_again(s, INL_SESSION_STALL_MS);
+}
+
+void inl_session_relieve(struct inl_timer *timer)
+{
+    struct inl_session *s = inl_container(timer, struct inl_session, pressure);
+    struct inl_stream *st;
+    unsigned ended = 0;
+
+    if (window_left(s) >= INL_SESSION_PRESSURE_BYTES) {
+        return;
+    }
+    while (window_left(s) < INL_SESSION_RELIEF_BYTES &&
+           (st = longest_stalled(s)) != NULL) {
+        inl_stream_abort(st, INLETS_ELIMIT, true);
+        ended++;
+    }
+    if (ended > 0) {
+        inl_log(s->env, INLETS_LOG_WARN, "stalled requests ended",
+                INL_KN("session", s->id), INL_KN("requests", ended),
+                INL_KV("why", INL_LIT("they used up the tunnel's window")));
+    }
+    /* what was freed may go to others that stand still too */
+    look_again(s, INL_SESSION_STALL_MS / 8);
+}
+
+/* ---- the end of a stream ---------------------------------------------- */
+
 void inl_stream_remove(struct inl_stream *st, int err)
 {
     struct inl_session *s = st->session;
-    uint64_t paid = charged_part(st->rx_paid);
 
     if (st->removed) {
         return;
@@ -119,8 +197,8 @@ void inl_stream_remove(struct inl_stream *st, int err)
     if (s->state == INL_SESSION_DRAINING) {
         inl_lane_wake(&s->lane); /* was it the last? */
     }
-    if (st->rx_charged > paid) {
-        inl_session_repay(s, st->rx_charged - paid);
+    if (held_bytes(st) > 0) {
+        inl_session_repay(s, held_bytes(st));
     }
 }
 
@@ -368,6 +446,7 @@ static void flow_credit(struct inl_flow *f, size_t bytes)
     struct inl_stream *st = inl_container(f, struct inl_stream, flow);
     uint64_t before = charged_part(st->rx_paid);
 
+    st->rx_moved_ms = st->session->env->now_ms;
     st->rx_paid += bytes;
     st->rx_limit += bytes;
     if (st->rx_limit - st->rx_told >= INL_FLOW_WINDOW / 4 && !st->rx_end_got &&

@@ -20,6 +20,7 @@ struct inl_stream {
     uint64_t rx_got, rx_limit, rx_told; /* body bytes from the peer */
     uint64_t rx_free, rx_charged;       /* of them */
     uint64_t rx_paid;                   /* consumed by the next hop */
+    uint64_t rx_moved_ms;               /* when the next hop last took any */
     bool tx_end; /* our direction ends behind `pending` */
     bool tx_end_sent, rx_end_got;
     bool reset_after_end; /* then RESET(0): no more of the request, please */
@@ -52,6 +53,11 @@ void inl_stream_schedule(struct inl_stream *st);
 void inl_session_unblock(struct inl_session *s);
 /* Pays back charged bytes that are no longer held. */
 void inl_session_repay(struct inl_session *s, uint64_t bytes);
+
+/* Looks whether the session window is nearly used up. */
+void inl_session_check_pressure(struct inl_session *s);
+/* The timer's callback. */
+void inl_session_relieve(struct inl_timer *timer);
 
 /* The lane's `fill`. */
 void inl_session_fill(struct inl_session *s, struct inl_queue *q, size_t room);

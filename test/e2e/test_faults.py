@@ -1,7 +1,6 @@
 """Visitors that leave, upstreams that lie, answers that are cut."""
 
 import select
-import threading
 import time
 
 from lib.house import check, equal, soon, test, within
@@ -37,7 +36,7 @@ def cut_short(x):
     (x.reset if how == 'rst' else x.close)()
 
 
-@test(timeout=60)
+@test()
 def cut_answers_never_end_cleanly(w):
     server, _, origin = w.pair(cut_short)
     cases = [f'/{kind}/{how}' for kind in ('counted', 'chunk', 'chunks',
@@ -89,7 +88,7 @@ BAD_ANSWERS = {
 }
 
 
-@test(timeout=60)
+@test()
 def bad_answers_are_502(w):
     bad = dict(enumerate(BAD_ANSWERS.values()))
 
@@ -153,7 +152,7 @@ def upstream_comes_back(w):
 
 # --- visitors ----------------------------------------------------------------
 
-@test(timeout=60)
+@test()
 def origin_sees_a_visitor_leave(w):
     """Before the head, in the body, in an upload; by RST, and by FIN where
     bytes flow that nobody takes any more."""
@@ -202,7 +201,7 @@ def origin_sees_a_visitor_leave(w):
                   f'origin {took[-1] - left:.2f} s later')
 
 
-@test(timeout=60)
+@test()
 def sixty_visitors_leave_at_once(w):
     """None of their requests goes on at the origin."""
     def answer(x):
@@ -247,7 +246,7 @@ def cut_uploads_never_end_cleanly(w):
             equal(ends[-1], 'cut', f'an upload ended by {how}')
 
 
-@test(timeout=40)
+@test()
 def slow_heads_are_timed_out(w):
     server, _, _ = w.pair(hello, '--head-timeout', '1s')
     for sent in (b'G', b'GET / HTTP/1.1\r\nHost: a\r\n',
@@ -289,10 +288,10 @@ def slow_body_lives(w):
         equal(visitor.answer().body, b'b' * 30, 'a body of 2.4 s')
 
 
-@test(timeout=60)
+@test()
 def slow_upstream_slows_the_visitor(w):
     """An upload that nobody reads stops at the windows and is not stored."""
-    go = threading.Event()
+    go = w.gate()
 
     def answer(x):
         go.wait(30)
@@ -318,7 +317,7 @@ def slow_upstream_slows_the_visitor(w):
     equal(visitor.answer().body, str(64 * MIB).encode(), 'bytes at the end')
 
 
-@test(timeout=60)
+@test()
 def out_of_descriptors(w):
     """It stops accepting without a busy loop, keeps its tunnels, and is back
     when there are descriptors again."""
@@ -342,10 +341,10 @@ def out_of_descriptors(w):
     equal(len(client.lines('tunnel connected')), 1, 'connects')
 
 
-@test(timeout=60)
+@test()
 def client_out_of_descriptors(w):
     """Requests that it cannot dial for are refused one by one."""
-    hold = threading.Event()
+    hold = w.gate()
 
     def answer(x):
         if x.target == '/hold':
@@ -372,10 +371,10 @@ def ready(visitor):
     return bool(select.select([visitor.sock], [], [], 0)[0])
 
 
-@test(timeout=60)
+@test()
 def max_streams(w):
     """Beyond it: 503 at once, and room again when one ends."""
-    hold = threading.Event()
+    hold = w.gate()
 
     def answer(x):
         if x.target == '/hold':
@@ -408,7 +407,7 @@ def visitors_that_say_nothing(w):
     equal(server.get().status, 200, 'afterwards')
 
 
-@test(timeout=40)
+@test()
 def requests_opened_and_aborted(w):
     """A visitor can open and abort as fast as it can; nothing grows."""
     server, client, origin = w.pair(hello)

@@ -67,7 +67,7 @@ BAD_WEBSOCKET = {
 }
 
 
-@test(timeout=60)
+@test()
 def bad_websocket_frames(w):
     server, client = bystander(w)
     wrong = []
@@ -127,7 +127,7 @@ BAD_FRAMES = {
 }
 
 
-@test(timeout=60)
+@test()
 def bad_frames(w):
     server, client = bystander(w)
     wrong = []
@@ -139,7 +139,7 @@ def bad_frames(w):
     none(wrong)
 
 
-@test(timeout=60)
+@test()
 def bad_frames_byte_by_byte(w):
     """However the bytes are split."""
     server, client = bystander(w)
@@ -322,7 +322,7 @@ def bad_endpoints_are_refused_one_by_one(w):
     undisturbed(server, client)
 
 
-@test(timeout=60)
+@test()
 def too_many_routes(w):
     server, client = bystander(w)
     before = server.rss_kib()
@@ -345,7 +345,7 @@ def too_many_routes(w):
     undisturbed(server, client)
 
 
-@test(timeout=60)
+@test()
 def floods(w):
     """Resets, endless credit and data for a stream that is over end in 1008
     or nothing; memory does not grow by 16 MiB."""
@@ -373,7 +373,7 @@ def floods(w):
         check(server.rss_kib() - before < 16 * KIB, 'memory of the server')
 
 
-@test(timeout=60)
+@test()
 def client_that_never_acknowledges(w):
     """What it is sent is kept for it, within a bound."""
     server, client = bystander(w)
@@ -403,7 +403,7 @@ def client_that_never_acknowledges(w):
     reader.join(5)
 
 
-@test(timeout=60)
+@test()
 def client_that_stops_reading(w):
     """Nor is memory used for one that does not even read."""
     server, client = bystander(w)
@@ -460,7 +460,7 @@ def handshakes_that_are_none(w):
     undisturbed(server, client)
 
 
-@test(timeout=60)
+@test()
 def many_handshakes_without_a_word(w):
     """Tunnels that never say hello are closed and cost next to nothing."""
     server, client = bystander(w, '--dead', '2s', '--ping', '1s')
@@ -557,8 +557,7 @@ def client_of_a_hostile_server(w):
         else:
             peer.closing()
     exit_node = w.keep(TunnelServer(script, timeout=3))
-    hold = threading.Event()
-    w.stack.callback(hold.set)
+    hold = w.gate()
 
     def answer(x):      # it never reads a body
         hold.wait(60)
@@ -570,7 +569,7 @@ def client_of_a_hostile_server(w):
     equal(exit_node.errors, [], 'errors of the script')
 
 
-@test(timeout=40)
+@test()
 def client_connects_only_to_its_upstreams(w):
     """A server names routes by number; one that was never offered, or text
     in the place of the host, leads nowhere."""
@@ -617,7 +616,7 @@ BAD_HANDSHAKES = {
 TRANSIENT = ('silence', '503')
 
 
-@test(timeout=60)
+@test()
 def client_of_something_else(w):
     """Whatever listens there: the client tries again, or, when that heals
     nothing, ends with the reason."""
@@ -642,11 +641,10 @@ def client_of_something_else(w):
             check('handshake' in client.err, client.err)
 
 
-@test(timeout=40)
+@test()
 def dead_server_is_noticed_by_the_client(w):
     """One that accepts and says nothing more."""
-    silent = threading.Event()
-    w.stack.callback(silent.set)
+    silent = w.gate()
     exit_node = w.keep(TunnelServer(lambda peer: silent.wait(30)))
     client = client_of(w, exit_node, 'http://127.0.0.1:9',
                        flags=['--ping', '500ms', '--dead', '1500ms'])

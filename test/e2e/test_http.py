@@ -20,7 +20,7 @@ SIZES = [0, 1, 2, 1023, 1024, 1025, 16383, 16384, 16385, 32768, 65535, 65536,
 
 # --- bodies ------------------------------------------------------------------
 
-@test(timeout=60)
+@test()
 def bodies_of_all_sizes(w):
     """Counted and chunked, up and down."""
     server, _, _ = w.pair(echo)
@@ -39,7 +39,7 @@ def bodies_of_all_sizes(w):
             check(not answer.has('Content-Length'), 'a length was made up')
 
 
-@test(timeout=60)
+@test()
 def eight_mib_both_ways(w):
     server, _, _ = w.pair(echo)
     body = os.urandom(8 * MIB)
@@ -194,7 +194,7 @@ def statuses_and_reasons(w):
 @test()
 def expect_100_continue_end_to_end(w):
     """The 100 is the origin's, and so is a refusal without one."""
-    go = threading.Event()
+    go = w.gate()
 
     def answer(x):
         if x.target == '/no':
@@ -227,7 +227,7 @@ def expect_100_continue_end_to_end(w):
 
 @test()
 def early_hints(w):
-    go = threading.Event()
+    go = w.gate()
 
     def answer(x):
         for number in range(3):
@@ -448,7 +448,7 @@ def http10_upstream(w):
             equal(answer.version, 'HTTP/1.1', 'our version')
 
 
-@test(timeout=60)
+@test()
 def many_at_once_are_not_mixed_up(w):
     def answer(x):
         body = x.read()
@@ -503,7 +503,7 @@ def server_sent_events_without_delay(w):
         equal(number, 19, 'the last event')
 
 
-@test(timeout=40)
+@test()
 def thirty_quiet_seconds_are_no_timeout(w):
     """A stream whose bytes flow lives longer than any limit for a head."""
     def answer(x):
@@ -624,7 +624,7 @@ def large_heads_pass(w):
                 equal(origin.requests[-1].get(name), value, 'up')
 
 
-@test(timeout=40)
+@test()
 def heads_without_end(w):
     """64 KiB in all, 128 fields, 16 KiB each; 8 KiB of target."""
     server, _, origin = w.pair(hello)
@@ -717,7 +717,7 @@ GARBAGE = {
 }
 
 
-@test(timeout=60)
+@test()
 def garbage_is_refused(w):
     """A 4xx or 5xx or nothing, a closed connection, and no trace of it at
     the origin, nor of a request hidden behind it."""

@@ -24,7 +24,7 @@ def big(x):
         x.send(block)
 
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def stalled_visitors_delay_nobody(w):
     server, client, _ = w.pair(big)
     server.get()
@@ -53,7 +53,7 @@ def stalled_visitors_delay_nobody(w):
         equal(first.exactly(MIB, 'the big download'), bytes(MIB), 'bytes')
 
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def a_hundred_stalled_visitors_delay_nobody(w):
     """More than the session's credit: small answers have room outside of it,
     and large ones are not shut out for good."""
@@ -75,10 +75,10 @@ def a_hundred_stalled_visitors_delay_nobody(w):
             equal(len(server.get('/mib', timeout=30).body), MIB, 'length')
 
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def a_hundred_stalled_uploads_delay_nobody(w):
     """The same the other way: an upstream that reads nothing of them."""
-    done = threading.Event()
+    done = w.gate()
 
     def answer(x):
         if x.target == '/stall':
@@ -86,7 +86,6 @@ def a_hundred_stalled_uploads_delay_nobody(w):
             return x.close()
         x.reply(200, str(len(x.read())))
     server, client, _ = w.pair(answer)
-    w.stack.callback(done.set)
     for _ in range(100):
         visitor = w.visitor(server, timeout=0.2)
         visitor.ask('PUT', '/stall', [('Content-Length', 256 * MIB)])
@@ -126,7 +125,7 @@ def refused_dial_ends_one_request(w):
     equal(client.lines(DISCONNECTED), [], 'disconnects of the client')
 
 
-@test(timeout=40)
+@test()
 def late_close_of_an_old_session(w):
     """The old session of the same client is closed long after the new one
     came: the new one keeps its routes."""
@@ -147,7 +146,7 @@ def late_close_of_an_old_session(w):
             equal(server.get().status, 200, 'after the late close')
 
 
-@test(timeout=40, alone=True)
+@test(alone=True)
 def frozen_first_client(w):
     first, second = w.origin(named('first')), w.origin(named('second'))
     server = w.server()

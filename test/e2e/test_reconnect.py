@@ -13,8 +13,8 @@ class Held:
     """An origin that answers /slow only when told to: a head and half of the
     body at once, the rest after go()."""
 
-    def __init__(self):
-        self.gate = threading.Event()
+    def __init__(self, w):
+        self.gate = w.gate()
 
     def go(self):
         self.gate.set()
@@ -54,9 +54,9 @@ def must_be_cut(pieces, what):
 
 # --- the server goes ---------------------------------------------------------
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def server_killed_and_restarted(w):
-    held = Held()
+    held = Held(w)
     server, client, origin = w.pair(held)
     visitor, _, pieces = begin_slow(w, server)
     for pause in (0, 0.3):
@@ -73,7 +73,7 @@ def server_killed_and_restarted(w):
     check(client.running, 'the client gave up')
 
 
-@test(timeout=60)
+@test()
 def server_away_for_a_while(w):
     """Spaced attempts, a line for each, next to no CPU."""
     server, client, relay, _ = linked(w, client_flags=['--retry-max', '2s'])
@@ -95,7 +95,7 @@ def server_away_for_a_while(w):
         equal(server.wait_serving().status, 200, 'back')
 
 
-@test(timeout=60)
+@test()
 def client_starts_before_the_server(w):
     port, origin = free_port(), w.origin(hello)
     client = w.start(Client, 'client', [
@@ -107,7 +107,7 @@ def client_starts_before_the_server(w):
     equal(server.wait_serving().status, 200, 'when the server is there')
 
 
-@test(timeout=60)
+@test()
 def token_changed_while_the_server_was_away(w):
     """Accepted once, refused later: it says so and stays, trying slowly."""
     server, client, _ = w.pair(hello)
@@ -123,9 +123,9 @@ def token_changed_while_the_server_was_away(w):
     equal(other.get().status, 503, 'nobody serves there')
 
 
-@test(timeout=60)
+@test()
 def server_drains_on_sigterm(w):
-    held = Held()
+    held = Held(w)
     server, client, origin = w.pair(held)
     idle = w.visitor(server)
     equal(idle.get().status, 200, 'before')
@@ -156,11 +156,11 @@ def refused(server):
     return False
 
 
-@test(timeout=60)
+@test()
 def drain_has_a_limit(w):
     """What still runs when it is over is cut, not ended."""
     for stopped in ('server', 'client'):
-        server, client, _ = w.pair(Held(), '--drain', '1s',
+        server, client, _ = w.pair(Held(w), '--drain', '1s',
                                    client_flags=['--drain', '1s'])
         visitor, _, pieces = begin_slow(w, server)
         program = {'server': server, 'client': client}[stopped]
@@ -170,10 +170,10 @@ def drain_has_a_limit(w):
         must_be_cut(pieces, f'{stopped} drained')
 
 
-@test(timeout=60)
+@test()
 def second_signal_ends_at_once(w):
     for stopped in ('server', 'client'):
-        server, client, _ = w.pair(Held())
+        server, client, _ = w.pair(Held(w))
         visitor, _, pieces = begin_slow(w, server)
         program = {'server': server, 'client': client}[stopped]
         program.signal(15)
@@ -186,9 +186,9 @@ def second_signal_ends_at_once(w):
 
 # --- the client goes ---------------------------------------------------------
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def client_killed_and_restarted(w):
-    held = Held()
+    held = Held(w)
     server, client, origin = w.pair(held)
     visitor, _, pieces = begin_slow(w, server)
     waiting = w.visitor(server, timeout=40)
@@ -205,10 +205,10 @@ def client_killed_and_restarted(w):
         equal(server.get().status, 200, 'with a client again')
 
 
-@test(timeout=60)
+@test()
 def client_drains_on_sigterm(w):
     """New requests go elsewhere, running ones end whole."""
-    held = Held()
+    held = Held(w)
     server, first, origin = w.pair(held)
     visitor, _, pieces = begin_slow(w, server)
     first.signal(15)
@@ -223,7 +223,7 @@ def client_drains_on_sigterm(w):
     equal(server.get().body, b'second', 'afterwards')
 
 
-@test(timeout=60)
+@test()
 def upload_when_the_client_is_killed(w):
     """The visitor is told, the origin sees a cut body."""
     cut = []
@@ -310,10 +310,10 @@ def linked(w, *flags, answer=hello, both=(), client_flags=(), **options):
     return server, client, relay, origin
 
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def dead_link_is_noticed(w):
     """No FIN, no RST, only silence: both sides notice in --dead."""
-    held = Held()
+    held = Held(w)
     server, client, relay, _ = linked(w, answer=held, both=[
         '--ping', '500ms', '--dead', '2s'])
     equal(server.get().status, 200, 'before')
@@ -330,7 +330,7 @@ def dead_link_is_noticed(w):
         equal(server.wait_serving(timeout=15).status, 200, 'the link is back')
 
 
-@test(timeout=40)
+@test()
 def quiet_link_is_not_dead(w):
     """Pings keep an idle tunnel, and a busy one."""
     server, client, _, _ = linked(w, both=['--ping', '300ms', '--dead',
@@ -340,7 +340,7 @@ def quiet_link_is_not_dead(w):
     equal(len(client.lines(CONNECTED)), 1, 'connects')
 
 
-@test(timeout=60)
+@test()
 def link_that_is_reset(w):
     server, client, relay, _ = linked(w)
     for number in range(3):
@@ -370,7 +370,7 @@ def flapping_link_leaks_nothing(w):
             check(rss_now < rss + 2048, f'{rss} KiB, then {rss_now}')
 
 
-@test(timeout=60, alone=True)
+@test(alone=True)
 def client_frozen_and_thawed(w):
     """As a laptop that is closed and opened: the tunnel is back soon."""
     server, client, _, _ = linked(w, both=['--ping', '500ms', '--dead', '2s'])

@@ -11,6 +11,8 @@ from lib.wire import Cut
 
 @test(suite='valgrind', timeout=60)
 def a_day_in_the_life(w):
+    check(not w.sanitized, 'valgrind needs a build without sanitizers')
+
     def answer(x):
         if x.target == '/ws':
             x.upgrade()

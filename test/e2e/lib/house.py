@@ -1,4 +1,18 @@
-"""One test's world: its programs, origins and visitors, and their end."""
+"""One test's world: its programs, origins and visitors, and their end.
+
+A test is a function with @test() in a test_ROOM.py:
+
+    @test()
+    def something_holds(w):
+        server, client, origin = w.pair(hello)
+        equal(server.get('/x').status, 200, 'a request')
+
+`w` is a House. It starts what the test asks for, on free ports, with a token
+of its own, and waits until it is ready. After the test it stops everything
+and adds to its problems: a program that does not exit with 0 on SIGTERM or
+that ended by itself, a report of a sanitizer, the token in a log, an error in
+an origin's script, a child process that is still there.
+"""
 
 import contextlib
 import ctypes
@@ -7,6 +21,7 @@ import os
 import random
 import secrets
 import socket
+import threading
 import time
 
 from .origin import Origin
@@ -44,6 +59,8 @@ http {{
 }}
 """
 
+PR_SET_CHILD_SUBREAPER = 36
+
 TESTS = {}
 
 
@@ -51,7 +68,7 @@ class Failure(AssertionError):
     """An expectation that was not met."""
 
 
-def test(suite='fast', timeout=30, alone=False):
+def test(suite='fast', timeout=60, alone=False):
     """Registers a test: a function of a House. alone: it measures time or
     memory, so nothing else may run beside it."""
     def register(function):
@@ -167,10 +184,10 @@ class House:
         self.token = 'tok' + secrets.token_hex(16)
         self.token_file = self.file('token', self.token + '\n')
         self.token_may_show = False
-        self.programs, self.origins = [], []
+        self.programs, self.origins, self.gates = [], [], []
         self.stack = contextlib.ExitStack()
         # Orphans of our programs become ours, so none is overlooked.
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     # --- furniture ---
 
@@ -200,6 +217,12 @@ class House:
         relay = Relay(target, **options)
         self.stack.callback(relay.close)
         return relay
+
+    def gate(self):
+        """An event for scripts to wait for; set at the end at the latest."""
+        gate = threading.Event()
+        self.gates.append(gate)
+        return gate
 
     def keep(self, closable):
         """Closes it when the test is over."""
@@ -303,6 +326,8 @@ class House:
         """Everything is stopped; what went wrong is returned as a list.
         After a failure the programs are only put away."""
         problems = []
+        for gate in self.gates:
+            gate.set()
         with contextlib.suppress(OSError):
             self.stack.close()
         for program in reversed(self.programs):
