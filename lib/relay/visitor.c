@@ -322,6 +322,17 @@ static void final_head(struct visitor *v, const struct inlets_head *head)
     }
 }
 
+/* A second final head, a switch that nobody asked for, too many fields. */
+static void bad_head(struct visitor *v)
+{
+    if (v->x->responded) {
+        cut(v, INLETS_EUPSTREAM);
+        return;
+    }
+    inl_flow_stop(&v->flow, INLETS_ECANCELED);
+    answer_error(v, INLETS_EUPSTREAM);
+}
+
 static void flow_head(struct inl_flow *f, const struct inlets_head *head)
 {
     struct visitor *v = inl_container(f, struct visitor, flow);
@@ -330,8 +341,9 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
     struct inlets_head out;
     struct inlets_slice extra;
 
-    if (v->x->responded || inl_forward_response(head, fields, &out) != 0) {
-        cut(v, INLETS_EUPSTREAM);
+    if (v->x->responded || (head->status == 101 && !v->x->upgrade) ||
+        inl_forward_response(head, fields, &out) != 0) {
+        bad_head(v);
         return;
     }
     if (head->status < 200 && head->status != 101 && v->http.http10) {

@@ -132,7 +132,8 @@ static bool parse_start(struct wh *h)
     const char *s = h->head;
 
     if (h->is_response) {
-        if (strncmp(s, "HTTP/1.1 ", 9) != 0 && strncmp(s, "HTTP/1.0 ", 9) != 0) {
+        if (strncmp(s, "HTTP/1.1 ", 9) != 0 &&
+            strncmp(s, "HTTP/1.0 ", 9) != 0) {
             return false;
         }
         h->last = s[7] == '0';
@@ -140,8 +141,8 @@ static bool parse_start(struct wh *h)
             !isdigit((unsigned char)s[11]) || s[12] != ' ') {
             return false;
         }
-        h->status = (unsigned)(s[9] - '0') * 100 + (unsigned)(s[10] - '0') * 10 +
-                    (unsigned)(s[11] - '0');
+        h->status = (unsigned)(s[9] - '0') * 100 +
+                    (unsigned)(s[10] - '0') * 10 + (unsigned)(s[11] - '0');
         return true;
     }
     while (is_tchar(*s)) {
@@ -203,8 +204,8 @@ static void start_body(struct wh *h)
             wrong(h, "an answer that nobody asked for");
             return;
         }
-        none = h->due_head[h->due_first] || h->status == 204 ||
-               h->status == 304;
+        none =
+            h->due_head[h->due_first] || h->status == 204 || h->status == 304;
         interim = h->status < 200 && h->status != 101;
     }
     if (interim) {

@@ -247,8 +247,8 @@ static void parse_lane(struct world_peer *p)
     }
 }
 
-static void on_message(struct world_peer *p, unsigned opcode,
-                       const uint8_t *m, size_t n)
+static void on_message(struct world_peer *p, unsigned opcode, const uint8_t *m,
+                       size_t n)
 {
     switch (opcode) {
     case 2: /* the library sends each message as one frame */
@@ -295,7 +295,8 @@ static bool parse_ws(struct world_peer *p)
         n = (size_t)number(f + 2, 8);
         at = 10;
     }
-    WORLD_CHECK((f[0] & 0x80) != 0 && (f[1] & 0x80) == (p->is_client ? 0 : 0x80));
+    WORLD_CHECK((f[0] & 0x80) != 0 &&
+                (f[1] & 0x80) == (p->is_client ? 0 : 0x80));
     at += p->is_client ? 0 : 4;
     if (have < at + n) {
         return false;
@@ -322,7 +323,8 @@ static void answer_handshake(struct world_peer *p)
     n = snprintf(answer, sizeof(answer),
                  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
                  "Upgrade: websocket\r\nSec-WebSocket-Protocol: inlets.1\r\n"
-                 "Sec-WebSocket-Accept: %s\r\n\r\n", accept);
+                 "Sec-WebSocket-Accept: %s\r\n\r\n",
+                 accept);
     world_write(p->end, answer, (size_t)n);
 }
 

@@ -34,7 +34,8 @@ static void test_small(void **state)
     world_get(v, "/len/5");
     world_run(c.w, 100);
     world_expect_answer(v, 0, 200, 5, world_body_hash(5, 5));
-    assert_non_null(strstr(c.origin->last_head, "X-Forwarded-For: 203.0.113.9"));
+    assert_non_null(
+        strstr(c.origin->last_head, "X-Forwarded-For: 203.0.113.9"));
     assert_non_null(strstr(c.origin->last_head, "Host: app.test"));
     assert_false(v->gone); /* kept alive */
     world_visitor_free(v);
@@ -89,8 +90,10 @@ static void up(uint64_t seed, const struct world_net *net, bool chunked)
                           "Transfer-Encoding: chunked\r\n\r\n");
             world_write_chunked(v->end, 7, sizes[i]);
         } else {
-            world_send(v, "POST /sum HTTP/1.1\r\nHost: app.test\r\n"
-                          "Content-Length: %zu\r\n\r\n", sizes[i]);
+            world_send(v,
+                       "POST /sum HTTP/1.1\r\nHost: app.test\r\n"
+                       "Content-Length: %zu\r\n\r\n",
+                       sizes[i]);
             world_write_body(v->end, 7, sizes[i]);
         }
         world_run(c.w, 20000);
@@ -267,8 +270,10 @@ static void test_pipelining_much(void **state)
         long_path[sizeof(long_path) - 1] = '\0';
         long_path[200] = '\0'; /* what the origin's reader takes */
         wh_expect(&v->http, false);
-        world_send(v, "GET %s HTTP/1.1\r\nHost: app.test\r\nX-Long: %03000d"
-                      "\r\n\r\n", long_path, 7);
+        world_send(v,
+                   "GET %s HTTP/1.1\r\nHost: app.test\r\nX-Long: %03000d"
+                   "\r\n\r\n",
+                   long_path, 7);
     }
     world_run(c.w, 10000);
     assert_int_equal(v->nanswers, 50);
@@ -285,8 +290,8 @@ static void test_upgrade(void **state)
     for (uint64_t seed = 1; seed <= 10; seed++) {
         struct world_net net = {1, seed < 5 ? 7 : 30000, 0, 30000};
         size_t n = seed < 5 ? 2000 : 900000;
-        uint64_t hash = world_hash(WORLD_HASH_INIT, "hello from the origin",
-                                   21);
+        uint64_t hash =
+            world_hash(WORLD_HASH_INIT, "hello from the origin", 21);
         struct world_chain c;
         struct world_visitor *v;
         uint8_t byte;

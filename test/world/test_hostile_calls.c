@@ -26,7 +26,7 @@ struct hostile {
     bool said_head, ended, stopped, got_end;
     int64_t declared; /* -1: not said */
     uint64_t sent;
-    size_t got; /* bytes that came and are not paid */
+    size_t got;      /* bytes that came and are not paid */
     unsigned number; /* of the visitor, from the path */
     unsigned depth;
 };
@@ -39,7 +39,7 @@ struct arena {
     struct inl_local local; /* on the exit node */
     struct inl_target local_target;
     struct world_visitor *v[VISITORS];
-    bool calm; /* no more malice: the end of the run */
+    bool calm;       /* no more malice: the end of the run */
     unsigned malice; /* one callback in so many does something grave */
 };
 
@@ -57,8 +57,8 @@ static void grave(struct arena *a)
     switch (world_below(w, 10)) {
     case 0:
         if (exit != NULL) {
-            inl_session_close(exit, world_below(w, 2) == 0 ? 0
-                                                           : INLETS_EGOAWAY);
+            inl_session_close(exit,
+                              world_below(w, 2) == 0 ? 0 : INLETS_EGOAWAY);
             inl_session_close(exit, 0); /* twice is once */
         }
         break;
@@ -157,10 +157,11 @@ static void say_end(struct hostile *h)
     const struct inlets_field field = {INL_LIT("X-Sum"), INL_LIT("1")};
     const struct inlets_head trailers = {.fields = &field, .nfields = 1};
 
-    if (!h->ended && inl_flow_tied(&h->flow) && (h->is_caller || h->said_head)) {
+    if (!h->ended && inl_flow_tied(&h->flow) &&
+        (h->is_caller || h->said_head)) {
         h->ended = true;
-        inl_flow_end(&h->flow, world_below(h->arena->c.w, 3) == 0 ? &trailers
-                                                                  : NULL);
+        inl_flow_end(&h->flow,
+                     world_below(h->arena->c.w, 3) == 0 ? &trailers : NULL);
         inl_flow_end(&h->flow, NULL); /* the second is ignored */
     }
 }
@@ -176,8 +177,11 @@ static void pay(struct hostile *h)
 static void act(struct hostile *h)
 {
     struct world *w = h->arena->c.w;
-    static const int reasons[] = {0, INLETS_ECANCELED, INLETS_EUPSTREAM,
-                                  INLETS_ENOMEM, INLETS_ECLOSED,
+    static const int reasons[] = {0,
+                                  INLETS_ECANCELED,
+                                  INLETS_EUPSTREAM,
+                                  INLETS_ENOMEM,
+                                  INLETS_ECLOSED,
                                   INLETS_ESILENT};
 
     if (h->depth > 6) {
@@ -323,8 +327,7 @@ static void user_act(struct user *u)
         switch (world_below(w, 12)) {
         case 0:
         case 1:
-            inlets_exchange_read(u->x, world_below(w, 2) == 0 ? SIZE_MAX
-                                                              : 100);
+            inlets_exchange_read(u->x, world_below(w, 2) == 0 ? SIZE_MAX : 100);
             break;
         case 2:
             head.content_length = world_below(w, 2) == 0 ? 8000 : -1;
@@ -461,8 +464,8 @@ static void send_something(struct arena *a, unsigned i)
     struct world_visitor *v = a->v[i];
     const char *host = hosts[world_below(w, 6)];
     char path[32];
-    size_t n = world_below(w, 3) == 0 ? world_below(w, 700000)
-                                      : world_below(w, 3000);
+    size_t n =
+        world_below(w, 3) == 0 ? world_below(w, 700000) : world_below(w, 3000);
 
     (void)snprintf(path, sizeof(path), "/%u", i);
     if (strcmp(host, "app") == 0) {
@@ -480,14 +483,18 @@ static void send_something(struct arena *a, unsigned i)
         break;
     case 2:
         wh_expect(&v->http, false);
-        world_send(v, "POST %s HTTP/1.1\r\nHost: %s.test\r\n"
-                      "Content-Length: %zu\r\n\r\n", path, host, n);
+        world_send(v,
+                   "POST %s HTTP/1.1\r\nHost: %s.test\r\n"
+                   "Content-Length: %zu\r\n\r\n",
+                   path, host, n);
         world_write_body(v->end, TAG, n);
         break;
     default:
         wh_expect(&v->http, false);
-        world_send(v, "POST %s HTTP/1.1\r\nHost: %s.test\r\n"
-                      "Transfer-Encoding: chunked\r\n\r\n", path, host);
+        world_send(v,
+                   "POST %s HTTP/1.1\r\nHost: %s.test\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n",
+                   path, host);
         world_write_chunked(v->end, TAG, n);
         break;
     }
@@ -549,12 +556,14 @@ static void arena_close(struct arena *a)
     struct inl_list *n, *tmp;
 
     a->calm = true;
-    inl_list_each(&a->ends, n, tmp) {
+    inl_list_each(&a->ends, n, tmp)
+    {
         inl_flow_stop(&inl_container(n, struct hostile, node)->flow,
                       INLETS_ECLOSED);
     }
     /* A handler that has answered and never reads keeps its stream. */
-    inl_list_each(&a->users, n, tmp) {
+    inl_list_each(&a->users, n, tmp)
+    {
         inlets_exchange_abort(inl_container(n, struct user, node)->x);
     }
     for (unsigned i = 0; i < VISITORS; i++) {
@@ -567,12 +576,14 @@ static void arena_close(struct arena *a)
     for (n = a->c.exit->tunnels.next; n != &a->c.exit->tunnels; n = n->next) {
         assert_int_equal(
             inl_session_nstreams(
-                inl_container(n, struct world_tunnel, node)->session), 0);
+                inl_container(n, struct world_tunnel, node)->session),
+            0);
     }
     for (n = a->c.dev->tunnels.next; n != &a->c.dev->tunnels; n = n->next) {
         assert_int_equal(
             inl_session_nstreams(
-                inl_container(n, struct world_tunnel, node)->session), 0);
+                inl_container(n, struct world_tunnel, node)->session),
+            0);
     }
     for (unsigned i = 0; i < VISITORS; i++) {
         world_visitor_free(a->v[i]);
@@ -640,8 +651,8 @@ static void aborting_handler(struct inlets_exchange *x,
     assert_int_equal(inlets_exchange_respond(x, &head), 0);
     inlets_exchange_abort(x);
     for (size_t i = 0; i < req->nfields; i++) {
-        *sum = world_hash(*sum, req->fields[i].name.ptr,
-                          req->fields[i].name.len);
+        *sum =
+            world_hash(*sum, req->fields[i].name.ptr, req->fields[i].name.len);
         *sum = world_hash(*sum, req->fields[i].value.ptr,
                           req->fields[i].value.len);
     }
@@ -744,9 +755,11 @@ static void test_after_the_end(void **state)
 static void test_never_began(void **state)
 {
     static const struct inl_session_ops ops;
-    const struct inl_session_config config = {
-        .ops = &ops, .role = INL_SESSION_OPENER, .max_streams = 1,
-        .lane = {10, 20}, .agent = INL_LIT("x")};
+    const struct inl_session_config config = {.ops = &ops,
+                                              .role = INL_SESSION_OPENER,
+                                              .max_streams = 1,
+                                              .lane = {10, 20},
+                                              .agent = INL_LIT("x")};
     struct world *w = world_new(1);
     struct world_origin *o = world_origin_new(w, 8000);
     struct world_dev *d = world_dev_new(w);

@@ -6,6 +6,8 @@
 #include "world/peer.h"
 #include <inlets/err.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 #include <string.h>
 
 enum { HELLO = 1, ROUTE, UNROUTE, ROUTED, OPEN, HEAD, DATA, TRAILERS, CREDIT,
@@ -186,11 +188,13 @@ static void free_overrun(struct stage *s)
 
 static void session_overrun(struct stage *s)
 {
+    s->c.w->net.buffer = 2000; /* of the visitors' pipes */
     visit_evil(s, 75, true);
     for (uint32_t i = 1; i <= 75; i++) {
         peer_head(s->p, i, 0, 200, -1);
         peer_honest_data(s->p, i, 0, 262144);
     }
+    world_run(s->c.w, 3000);
 }
 
 static void long_data(struct stage *s)
@@ -279,8 +283,8 @@ static void reserved_bits(struct stage *s)
 
 static void endless_frame(struct stage *s)
 {
-    world_write(s->p->end, "\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\1\2\3\4",
-                14);
+    world_write(s->p->end, "\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\1\2\3\4x",
+                15);
 }
 
 static void ping_flood(struct stage *s)
@@ -326,7 +330,7 @@ static void routes_unread(struct stage *s)
     for (uint32_t i = 0; i < 40; i++) {
         peer_batch(s->p);
         for (uint32_t k = 0; k < 10000; k++) {
-            peer_route(s->p, 1000 + i * 10000 + k, "not a host!");
+            peer_route(s->p, 1000 + i * 10000 + k, "b@d");
         }
         peer_flush(s->p);
         world_run(s->c.w, 20);
@@ -465,6 +469,9 @@ static void test_clients_that_cheat(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cheats) / sizeof(cheats[0]); i++) {
         one_cheat(&cheats[i], i + 1);
+        if (getenv("V") != NULL) {
+            fprintf(stderr, "# %s %f\n", cheats[i].name, (double)clock() / CLOCKS_PER_SEC);
+        }
     }
 }
 
@@ -798,7 +805,7 @@ static void test_servers_that_cheat(void **state)
         }
         assert_int_equal(s.d->last_err, cheat->err);
         assert_int_equal(s.d->downs, 1);
-        world_run(s.w, 5000);
+        world_run(s.w, 65000); /* what is kept alive goes, too */
         assert_int_equal(s.o->nopen, 0); /* nothing of it runs on */
         scene_close(&s);
     }
@@ -886,7 +893,7 @@ static void random_frames(uint64_t seed)
 
         /* "not known" until END, or 5000 bytes */
         assert_true(s.v[i]->nanswers == 0 || !a->complete || !a->has_length ||
-                    a->status >= 500 || a->len == 5000 || a->len == 0);
+                    a->status != 200 || a->len == 5000 || a->len == 0);
         world_visitor_free(s.v[i]);
     }
     assert_int_equal(world_exit_ntunnels(s.c.exit), 1);
