@@ -496,6 +496,9 @@ static int got_route(struct inl_session *s, const struct inl_frame *f)
         return err != 0 ? err : INLETS_EPROTO;
     }
     err = take_route(s, id, text, &why);
+    if (err == INLETS_ENOMEM) {
+        return err; /* not a verdict: the client had better come again */
+    }
     if (inl_frame_put_routed(
             &s->control, id, err,
             why.len > 0 ? why : inl_str(inlets_strerror(err))) != 0) {

@@ -30,7 +30,9 @@ _Noreturn void world_fail(const char *file, int line, const char *what)
 
 static bool fails(void)
 {
-    if (++world_alloc.calls == world_alloc.fail_at) {
+    world_alloc.calls++;
+    if (world_alloc.fail_at != 0 && world_alloc.calls >= world_alloc.fail_at &&
+        world_alloc.calls <= world_alloc.fail_at + world_alloc.fail_for) {
         world_alloc.failed = true;
         return true;
     }

@@ -37,7 +37,8 @@ struct world_alloc {
     size_t live;     /* blocks not freed */
     uint64_t calls;  /* so far */
     uint64_t fail_at; /* this call fails (counted like `calls`); 0: none */
-    bool failed;     /* it has */
+    uint64_t fail_for; /* and so many behind it */
+    bool failed;       /* it has */
 };
 extern struct world_alloc world_alloc;
 
