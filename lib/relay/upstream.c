@@ -413,7 +413,9 @@ static void link_gone(void *machine, int err)
     } else {
         conn_gone(c);
     }
-    if (!again) {
+    if (c->response_done) {
+        inl_flow_stop(&c->flow, 0); /* it just did not want the rest */
+    } else if (!again) {
         inl_flow_stop(&c->flow, err == 0 ? INLETS_ECLOSED : err);
     }
 }

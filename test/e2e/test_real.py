@@ -11,7 +11,7 @@ from lib.procs import Program
 
 FILES = '''
     location / { root %s; }
-    location /zip/ { alias %s/; gzip on; gzip_min_length 0;
+    location /zip/ { alias %s/; gzip on; gzip_min_length 0; gzip_proxied any;
         gzip_types text/plain application/octet-stream; }
     location /put { return 200 "$request_method $content_length\\n"; }
 '''

@@ -12,11 +12,12 @@
 #include <string.h>
 
 /* Runs of one scenario at most; more allocations are strided. */
-#define RUNS 260u
+#define RUNS 150u
 
 /* A chain that is not connected yet. */
 struct scene {
     struct world_chain c;
+    struct world_dev *second; /* started by who wants it */
     struct world_visitor *v[8];
     size_t nv;
 };
@@ -36,6 +37,8 @@ static void scene_open(struct scene *s, uint64_t seed)
     s->c.dev = world_dev_new(s->c.w);
     world_dev_upstream(s->c.dev, "app.test", 8000, "/base");
     world_dev_handler(s->c.dev, "l.test", handler, NULL);
+    s->second = world_dev_new(s->c.w);
+    world_dev_upstream(s->second, "app.test", 8000, "");
 }
 
 static struct world_visitor *visit(struct scene *s)
@@ -171,11 +174,8 @@ static void upgrade_and_trailers(struct scene *s)
 
 static void failover_and_cut(struct scene *s)
 {
-    struct world_dev *second = world_dev_new(s->c.w);
-
-    world_dev_upstream(second, "app.test", 8000, "");
     world_dev_start(s->c.dev);
-    world_dev_start(second);
+    world_dev_start(s->second);
     world_run(s->c.w, 200);
     for (unsigned i = 0; i < 4; i++) {
         world_get(visit(s), "/len/9000");
@@ -185,9 +185,8 @@ static void failover_and_cut(struct scene *s)
         world_cut(s->c.dev->pipe, WORLD_RST);
     }
     world_run(s->c.w, 2000);
-    world_dev_drain(second);
+    world_dev_drain(s->second);
     world_run(s->c.w, 500);
-    world_dev_close(second);
 }
 
 /* ---- the sweep --------------------------------------------------------- */
@@ -236,6 +235,7 @@ static uint64_t run_failing(void (*scenario)(struct scene *), uint64_t nth,
     world_run(s.c.w, 1000);
     world_expect_answer(v, 0, 200, 100, world_body_hash(5, 100));
     world_visitor_free(v);
+    world_dev_close(s.second);
     world_chain_close(&s.c);
     return made;
 }

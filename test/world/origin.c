@@ -195,6 +195,9 @@ static void on_head(struct wh *h, void *user)
     WORLD_CHECK(len < sizeof(c->path));
     memcpy(c->path, from + 1, len);
     c->path[len] = '\0';
+    if (strncmp(c->path, "/base/", 6) == 0) { /* an upstream with a path */
+        memmove(c->path, c->path + 5, len - 4);
+    }
     c->is_head = strncmp(h->head, "HEAD ", 5) == 0;
     c->body_len = 0;
     c->body_hash = WORLD_HASH_INIT;
