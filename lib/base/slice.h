@@ -52,4 +52,18 @@ bool inl_slice_is_field_value(struct inlets_slice s);
 
 char inl_lower(char c);
 
+/* Copies s to *at, which moves on behind it: for the texts that an object keeps
+ * in one block with itself. */
+static inline struct inlets_slice inl_slice_keep(char **at,
+                                                 struct inlets_slice s)
+{
+    struct inlets_slice kept = {*at, s.len};
+
+    if (s.len > 0) {
+        memcpy(*at, s.ptr, s.len);
+        *at += s.len;
+    }
+    return kept;
+}
+
 #endif

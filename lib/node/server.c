@@ -647,6 +647,9 @@ void inlets_server_drain(struct inlets_server *server, void (*cb)(void *user),
     stop_listening(server);
     inl_visitors_drain(&server->visitors);
     drain_tunnels(server);
+    if (server->closed) {
+        return; /* from on_endpoint */
+    }
     if (inl_timer_at(env, &server->drain_timer, env->now_ms) != 0 &&
         cb != NULL) {
         cb(user);

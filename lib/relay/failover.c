@@ -222,15 +222,6 @@ static bool may_move(const struct inlets_head *head)
     return false;
 }
 
-static struct inlets_slice keep(char **at, struct inlets_slice s)
-{
-    struct inlets_slice kept = {*at, s.len};
-
-    memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return kept;
-}
-
 static struct call *call_new(struct inl_failover *f,
                              const struct inl_request *req)
 {
@@ -250,9 +241,9 @@ static struct call *call_new(struct inl_failover *f,
         return NULL;
     }
     c->req.head = c->head;
-    c->req.host = keep(&at, req->host);
-    c->req.path = keep(&at, req->path);
-    c->req.id = keep(&at, req->id);
+    c->req.host = inl_slice_keep(&at, req->host);
+    c->req.path = inl_slice_keep(&at, req->path);
+    c->req.id = inl_slice_keep(&at, req->id);
     inl_flow_init(&c->in, &in_ops);
     inl_timer_init(&c->timer, look);
     inl_later_init(&c->free, call_free);

@@ -96,7 +96,7 @@ void inl_flow_credit(struct inl_flow *f, size_t bytes)
 {
     struct inl_flow *peer = f->peer;
 
-    if (peer != NULL && !peer->tx_ended && bytes > 0) {
+    if (peer != NULL && bytes > 0) {
         peer->tx_credit += bytes;
         peer->ops->credit(peer, bytes);
     }

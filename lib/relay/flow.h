@@ -51,7 +51,8 @@ struct inl_flow_ops {
     void (*end)(struct inl_flow *f, const struct inlets_head *trailers);
     /* The peer is gone (already untied). The last call. */
     void (*stop)(struct inl_flow *f, int err);
-    /* We may send `bytes` more. */
+    /* We may send `bytes` more. Comes after our end too: what was held for
+     * us is free again. */
     void (*credit)(struct inl_flow *f, size_t bytes);
 };
 

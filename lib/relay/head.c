@@ -2,18 +2,7 @@
 #include "relay/head.h"
 
 #include "base/mem.h"
-#include <string.h>
-
-static struct inlets_slice copy(char **at, struct inlets_slice s)
-{
-    struct inlets_slice copied = {*at, s.len};
-
-    if (s.len > 0) {
-        memcpy(*at, s.ptr, s.len);
-        *at += s.len;
-    }
-    return copied;
-}
+#include "base/slice.h"
 
 struct inlets_head *inl_head_dup(const struct inlets_head *head)
 {
@@ -33,13 +22,13 @@ struct inlets_head *inl_head_dup(const struct inlets_head *head)
     fields = (struct inlets_field *)(void *)(dup + 1);
     at = (char *)(fields + head->nfields);
     *dup = *head;
-    dup->method = copy(&at, head->method);
-    dup->target = copy(&at, head->target);
-    dup->host = copy(&at, head->host);
-    dup->reason = copy(&at, head->reason);
+    dup->method = inl_slice_keep(&at, head->method);
+    dup->target = inl_slice_keep(&at, head->target);
+    dup->host = inl_slice_keep(&at, head->host);
+    dup->reason = inl_slice_keep(&at, head->reason);
     for (size_t i = 0; i < head->nfields; i++) {
-        fields[i].name = copy(&at, head->fields[i].name);
-        fields[i].value = copy(&at, head->fields[i].value);
+        fields[i].name = inl_slice_keep(&at, head->fields[i].name);
+        fields[i].value = inl_slice_keep(&at, head->fields[i].value);
     }
     dup->fields = fields;
     return dup;

@@ -126,7 +126,7 @@ static void on_credit(struct inl_flow *f, size_t bytes)
     struct inlets_exchange *x = inl_container(f, struct inlets_exchange, flow);
 
     (void)bytes;
-    if (x->wants_writable && !x->over) {
+    if (x->wants_writable && !x->over && !f->tx_ended) {
         x->wants_writable = false;
         if (x->cbs.on_writable != NULL) {
             x->cbs.on_writable(x, x->user);

@@ -72,8 +72,8 @@ static struct session_route *find_route(struct inl_session *s, uint32_t id)
 
 static void drop_route(struct inl_session *s, struct session_route *r)
 {
+    inl_map_remove(&s->routes, &r->node); /* unroute may close the session */
     s->ops->unroute(s, &r->target, inl_slice(r->text, r->text_len));
-    inl_map_remove(&s->routes, &r->node);
     inl_free(r);
 }
 
@@ -199,15 +199,6 @@ static int route_open(struct inl_service *service,
 
 /* ---- serving a stream (dev machine) ----------------------------------- */
 
-static struct inlets_slice keep(char **at, struct inlets_slice s)
-{
-    struct inlets_slice kept = {*at, s.len};
-
-    memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return kept;
-}
-
 static struct inl_stream_log *log_new(const struct inl_session *s,
                                       const struct inl_request *req)
 {
@@ -219,10 +210,10 @@ static struct inl_stream_log *log_new(const struct inl_session *s,
     if (l != NULL) {
         *l = (struct inl_stream_log){.started_ms = s->env->now_ms};
         at = l->text;
-        l->id = keep(&at, req->id);
-        l->method = keep(&at, req->head->method);
-        l->host = keep(&at, req->host);
-        l->path = keep(&at, req->path);
+        l->id = inl_slice_keep(&at, req->id);
+        l->method = inl_slice_keep(&at, req->head->method);
+        l->host = inl_slice_keep(&at, req->host);
+        l->path = inl_slice_keep(&at, req->path);
     }
     return l;
 }

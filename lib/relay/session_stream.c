@@ -375,6 +375,9 @@ void inl_session_fill(struct inl_session *s, struct inl_queue *q, size_t room)
     }
     while (err == 0 && q->bytes < limit && (st = next_stream(s)) != NULL) {
         err = take_turn(st, q);
+        if (err == 0) { /* a head made in there goes before its body */
+            err = inl_queue_move(q, &s->control, s->control.bytes);
+        }
     }
     if (err != 0) {
         inl_session_close(s, err);

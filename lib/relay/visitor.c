@@ -270,7 +270,7 @@ static void answer_error(struct visitor *v, int err)
 
     x->err = err;
     x->status = inl_status_of_error(err);
-    if (!x->request_done && !x->no_request_body) {
+    if (x->upgrade || (!x->request_done && !x->no_request_body)) {
         x->keep_alive = false; /* the rest of the body would follow */
     }
     write_answer(v, x->status, inl_slice(x->id, sizeof(x->id)), x->is_head);
@@ -318,7 +318,6 @@ static void final_head(struct visitor *v, const struct inlets_head *head)
         /* Refused. What the visitor sends now may be meant for the other
          * protocol: it must never be read as a request. */
         x->keep_alive = false;
-        inl_flow_end(&v->flow, NULL);
     }
 }
 
@@ -371,6 +370,8 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
         move(v, RAW);
         inl_timer_off(v->env, &v->timer);
         inl_env_later(v->env, &v->resume);
+    } else if (head->status >= 200 && v->x->upgrade) {
+        inl_flow_end(f, NULL); /* refused; the last act: it may end us */
     }
 }
 
@@ -474,15 +475,6 @@ static const struct inl_flow_ops flow_ops = {.head = flow_head,
 
 /* ---- the request: events of the parser -------------------------------- */
 
-static struct inlets_slice keep(char **at, struct inlets_slice s)
-{
-    struct inlets_slice kept = {*at, s.len};
-
-    memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return kept;
-}
-
 /* What the log line will say lives as long as the exchange. */
 static struct exchange *exchange_new(struct visitor *v,
                                      const struct inlets_head *head,
@@ -498,9 +490,9 @@ static struct exchange *exchange_new(struct visitor *v,
     }
     *x = (struct exchange){.started_ms = v->env->now_ms, .left = -1};
     at = x->text;
-    x->method = keep(&at, head->method);
-    x->host = keep(&at, host);
-    x->path = keep(&at, path);
+    x->method = inl_slice_keep(&at, head->method);
+    x->host = inl_slice_keep(&at, host);
+    x->path = inl_slice_keep(&at, path);
     x->is_head = inl_slice_eq(head->method, INL_LIT("HEAD"));
     make_id(v->env, x->id);
     return x;

@@ -258,6 +258,10 @@ static void raw_rx(struct world_end *e, const uint8_t *p, size_t n)
     while (at < n && !is_raw(c)) { /* byte by byte: an upgrade ends it */
         wh_feed(&c->http, p + at++, 1);
     }
+    if (c->http.state == WH_ERROR && c->origin->lax) {
+        hang_up(c, true);
+        return;
+    }
     if (c->http.state == WH_ERROR) {
         world_fail("origin", 0, c->http.why);
     }

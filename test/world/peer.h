@@ -16,6 +16,7 @@ struct world_peer {
     bool gone;      /* FIN or RST */
     bool keeps_silent; /* sends no ACKs */
     bool no_hello;     /* server: waits with it */
+    bool lax; /* what it sends is not counted: a fuzzer's */
     char handshake[4096];
     size_t handshake_len;
 

@@ -327,6 +327,7 @@ struct world_origin {
     char last_head[2048];
     bool close_idle; /* FIN right behind each answer, kept-alive or not */
     bool die_on_reuse; /* RST at the second request of a connection */
+    bool lax; /* answers what is not HTTP by RST: a fuzzer's */
 };
 
 struct world_origin *world_origin_new(struct world *w, unsigned port);

@@ -1,0 +1,309 @@
+/* fuzz_pair.c: a visitor's bytes through the visitor's machine and the
+ * upstream's serialiser. What comes out is read by an independent reader
+ * (world/http.c): it must be well formed, be as many requests as the visitor
+ * machine took, and each the same request: method, target and body. One that
+ * the two readers count differently is request smuggling. */
+#include "base/slice.h"
+#include "world/world.h"
+#include <inlets/err.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUESTS 64u
+
+struct seen {
+    char line[300]; /* "METHOD TARGET" */
+    uint64_t len, hash;
+    bool ended, upgrade;
+};
+
+/* Between visitor and upstream: writes down what it passes on. */
+struct tap {
+    struct tap *next;
+    struct inl_flow in, out;
+    struct seen *seen;
+};
+
+struct rig {
+    struct world *w;
+    struct inl_service service;
+    struct inl_service *upstream;
+    struct tap *taps;
+    struct seen asked[REQUESTS];
+    size_t nasked;
+    struct seen got[REQUESTS];
+    size_t ngot;
+    struct origin *origins;
+};
+
+/* ---- the tap ----------------------------------------------------------- */
+
+static void in_body(struct inl_flow *f, struct inlets_slice data)
+{
+    struct tap *t = inl_container(f, struct tap, in);
+
+    t->seen->len += data.len;
+    t->seen->hash = world_hash(t->seen->hash, data.ptr, data.len);
+    inl_flow_body(&t->out, data);
+}
+
+static void in_end(struct inl_flow *f, const struct inlets_head *trailers)
+{
+    struct tap *t = inl_container(f, struct tap, in);
+
+    t->seen->ended = true;
+    inl_flow_end(&t->out, trailers);
+}
+
+static void in_stop(struct inl_flow *f, int err)
+{
+    inl_flow_stop(&inl_container(f, struct tap, in)->out, err);
+}
+
+static void in_credit(struct inl_flow *f, size_t bytes)
+{
+    inl_flow_credit(&inl_container(f, struct tap, in)->out, bytes);
+}
+
+static void out_head(struct inl_flow *f, const struct inlets_head *head)
+{
+    inl_flow_head(&inl_container(f, struct tap, out)->in, head);
+}
+
+static void out_body(struct inl_flow *f, struct inlets_slice data)
+{
+    inl_flow_body(&inl_container(f, struct tap, out)->in, data);
+}
+
+static void out_end(struct inl_flow *f, const struct inlets_head *trailers)
+{
+    inl_flow_end(&inl_container(f, struct tap, out)->in, trailers);
+}
+
+static void out_stop(struct inl_flow *f, int err)
+{
+    inl_flow_stop(&inl_container(f, struct tap, out)->in, err);
+}
+
+static void out_credit(struct inl_flow *f, size_t bytes)
+{
+    inl_flow_credit(&inl_container(f, struct tap, out)->in, bytes);
+}
+
+static const struct inl_flow_ops in_ops = {
+    .body = in_body, .end = in_end, .stop = in_stop, .credit = in_credit};
+static const struct inl_flow_ops out_ops = {.head = out_head,
+                                            .body = out_body,
+                                            .end = out_end,
+                                            .stop = out_stop,
+                                            .credit = out_credit};
+
+static int tap_open(struct inl_service *s, const struct inl_request *req,
+                    struct inl_flow *caller)
+{
+    struct rig *r = inl_container(s, struct rig, service);
+    struct tap *t;
+    int err;
+
+    if (r->nasked == REQUESTS) {
+        return INLETS_ELIMIT;
+    }
+    t = calloc(1, sizeof(*t));
+    WORLD_CHECK(t != NULL);
+    t->next = r->taps;
+    r->taps = t;
+    t->seen = &r->asked[r->nasked++];
+    t->seen->hash = WORLD_HASH_INIT;
+    t->seen->upgrade = (req->head->flags & INLETS_HEAD_UPGRADE) != 0;
+    (void)snprintf(t->seen->line, sizeof(t->seen->line), "%.*s %.*s",
+                   (int)req->head->method.len, req->head->method.ptr,
+                   (int)req->head->target.len, req->head->target.ptr);
+    inl_flow_init(&t->in, &in_ops);
+    inl_flow_init(&t->out, &out_ops);
+    err = inl_service_open(r->upstream, req, &t->out);
+    if (err != 0) {
+        r->nasked--;
+        return err;
+    }
+    inl_flow_tie(caller, &t->in);
+    return 0;
+}
+
+static const struct inl_service_ops tap_ops = {tap_open};
+
+/* ---- the origin's reader ------------------------------------------------ */
+
+struct origin {
+    struct origin *next;
+    struct rig *rig;
+    struct world_end *end;
+    struct wh http;
+    struct seen *seen;
+};
+
+static void on_head(struct wh *h, void *user)
+{
+    struct origin *o = user;
+    size_t len = strcspn(h->head, " ");
+
+    WORLD_CHECK(o->rig->ngot < o->rig->nasked); /* else: smuggled */
+    o->seen = &o->rig->got[o->rig->ngot++];
+    o->seen->hash = WORLD_HASH_INIT;
+    len += 1 + strcspn(h->head + len + 1, " ");
+    (void)snprintf(o->seen->line, sizeof(o->seen->line), "%.*s", (int)len,
+                   h->head);
+}
+
+static void on_body(struct wh *h, const uint8_t *p, size_t n, void *user)
+{
+    struct origin *o = user;
+
+    (void)h;
+    o->seen->len += n;
+    o->seen->hash = world_hash(o->seen->hash, p, n);
+}
+
+static void on_end(struct wh *h, void *user)
+{
+    struct origin *o = user;
+
+    (void)h;
+    o->seen->ended = true;
+    world_write(o->end, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+}
+
+static const struct wh_ops http_ops = {on_head, on_body, on_end};
+
+static void origin_rx(struct world_end *e, const uint8_t *p, size_t n)
+{
+    struct origin *o = e->user;
+
+    wh_feed(&o->http, p, n);
+    WORLD_CHECK(o->http.state != WH_ERROR);
+}
+
+static void origin_eof(struct world_end *e)
+{
+    world_close(e, false);
+}
+
+static const struct world_raw_ops origin_ops = {origin_rx, origin_eof, NULL};
+
+static void on_accept(struct world_end *e, void *user)
+{
+    struct rig *r = user;
+    struct origin *o = calloc(1, sizeof(*o));
+
+    WORLD_CHECK(o != NULL);
+    o->rig = r;
+    o->end = e;
+    o->next = r->origins;
+    r->origins = o;
+    wh_init(&o->http, false, &http_ops, o);
+    world_raw(e, &origin_ops, o);
+}
+
+/* ---- the visitor -------------------------------------------------------- */
+
+static void visitor_rx(struct world_end *e, const uint8_t *p, size_t n)
+{
+    (void)e;
+    (void)p;
+    (void)n;
+}
+
+static const struct world_raw_ops visitor_ops = {visitor_rx, origin_eof, NULL};
+
+static void check(const struct rig *r)
+{
+    WORLD_CHECK(r->ngot <= r->nasked);
+    for (size_t i = 0; i < r->ngot; i++) {
+        const struct seen *a = &r->asked[i], *g = &r->got[i];
+
+        WORLD_CHECK(strcmp(a->line, g->line) == 0);
+        WORLD_CHECK(g->len <= a->len);
+        if (g->ended) {
+            WORLD_CHECK(g->len == a->len && g->hash == a->hash);
+        }
+        WORLD_CHECK(!a->ended || g->ended || i + 1 == r->ngot);
+    }
+}
+
+static void free_rig(struct rig *r)
+{
+    while (r->taps != NULL) {
+        struct tap *t = r->taps;
+
+        r->taps = t->next;
+        free(t);
+    }
+    while (r->origins != NULL) {
+        struct origin *o = r->origins;
+
+        r->origins = o->next;
+        world_raw(o->end, NULL, NULL);
+        if (!o->end->closed) {
+            world_close(o->end, false);
+        }
+        wh_fini(&o->http);
+        free(o);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct rig r;
+    struct inl_upstream_config config = {.host = INL_LIT("origin"),
+                                         .port = 80,
+                                         .connect_ms = 1000,
+                                         .idle_ms = 1000,
+                                         .idle_max = 2};
+    struct inl_visitor_config visitor;
+    struct inl_upstream *upstream;
+    struct inl_list visitors;
+    struct world_pipe *pipe;
+    unsigned mode = size > 0 ? data[0] : 0;
+
+    if (size == 0 || size > 60000) {
+        return 0;
+    }
+    r = (struct rig){.w = world_new(mode), .service = {&tap_ops}};
+    r.w->env.log_level = INLETS_LOG_ERROR;
+    r.w->net.latency_ms = 0;
+    r.w->net.fragment = (mode & 1) == 0 ? 0 : 1 + (mode >> 1);
+    config.env = &r.w->env;
+    config.dialer = &r.w->dialer;
+    upstream = inl_upstream_new(&config);
+    WORLD_CHECK(upstream != NULL);
+    r.upstream = inl_upstream_service(upstream);
+    world_listen(r.w, "origin", 80, on_accept, &r);
+    inl_visitor_config_init(&visitor);
+    visitor.service = &r.service;
+    visitor.port = INL_LIT("80");
+    inl_list_init(&visitors);
+    pipe = world_pipe(r.w, &r.w->net);
+    world_raw(&pipe->end[0], &visitor_ops, &r);
+    inl_visitor_start(&visitor, &visitors,
+                      world_link(&pipe->end[1], "203.0.113.9"));
+    world_write(&pipe->end[0], data + 1, size - 1);
+    world_run(r.w, 50);
+    check(&r);
+    world_shutdown(&pipe->end[0]);
+    world_run(r.w, 100);
+    check(&r);
+    inl_visitors_close(&visitors);
+    inl_upstream_close(upstream);
+    world_run(r.w, 70000);
+    check(&r);
+    free_rig(&r);
+    world_raw(&pipe->end[0], NULL, NULL);
+    if (!pipe->end[0].closed) {
+        world_close(&pipe->end[0], false);
+    }
+    world_free(r.w);
+    return 0;
+}
