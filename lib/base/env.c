@@ -73,6 +73,13 @@ void inl_later_init(struct inl_later *later,
     later->run = run;
 }
 
+void inl_env_enter(struct inl_env *env)
+{
+    if (env->ops->enter != NULL) {
+        env->ops->enter(env);
+    }
+}
+
 void inl_env_later(struct inl_env *env, struct inl_later *later)
 {
     inl_env_put(env, &env->later, &later->node);

@@ -40,6 +40,9 @@ struct inl_env_ops {
     /* Something was put into `later` or `dirty` outside a turn: see that a
      * turn comes. May be NULL. */
     void (*wake)(struct inl_env *env);
+    /* A public function was called, perhaps from outside a turn: bring now_ms
+     * up to date. May be NULL. */
+    void (*enter)(struct inl_env *env);
 };
 
 struct inl_env {
@@ -77,6 +80,9 @@ void inl_env_later(struct inl_env *env, struct inl_later *later);
  * is in one, and sees that a turn comes. */
 void inl_env_put(struct inl_env *env, struct inl_list *queue,
                  struct inl_list *node);
+
+/* For what the user calls: the last turn may be long ago. */
+void inl_env_enter(struct inl_env *env);
 
 /* Ends a turn: runs `later` and flushes dirty links until nothing is left
  * (or, after 1000 rounds, asks for another turn for the rest). */

@@ -30,13 +30,19 @@ static void random_bytes(struct inl_env *env, void *ptr, size_t n)
     }
 }
 
-/* wake is not needed: the prepare callback runs in every iteration. */
-static const struct inl_env_ops env_ops = {.random = random_bytes};
-
 void inl_loop_enter(struct inl_loop *l)
 {
     l->env.now_ms = uv_now(l->uv);
 }
+
+static void enter(struct inl_env *env)
+{
+    inl_loop_enter(inl_container(env, struct inl_loop, env));
+}
+
+/* wake is not needed: the prepare callback runs in every iteration. */
+static const struct inl_env_ops env_ops = {.random = random_bytes,
+                                           .enter = enter};
 
 static void on_timer(uv_timer_t *handle)
 {

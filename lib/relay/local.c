@@ -194,6 +194,7 @@ void inlets_exchange_read(struct inlets_exchange *x, size_t bytes)
     if (x->over) {
         return;
     }
+    inl_env_enter(x->local->env);
     x->wanted = bytes > SIZE_MAX - x->wanted ? SIZE_MAX : x->wanted + bytes;
     if (!x->delivering) {
         deliver_body(x);
@@ -225,6 +226,7 @@ int inlets_exchange_respond(struct inlets_exchange *x,
     if (x->responded || !head_is_valid(head)) {
         return INLETS_EINVAL;
     }
+    inl_env_enter(x->local->env);
     if (head->status >= 200) {
         x->responded = true;
         x->bodiless = x->is_head_request || head->status == 204 ||
@@ -251,6 +253,7 @@ int64_t inlets_exchange_write(struct inlets_exchange *x,
     if (x->bodiless) {
         return (int64_t)n; /* HEAD: said, not sent */
     }
+    inl_env_enter(x->local->env);
     if (n > x->flow.tx_credit) {
         n = x->flow.tx_credit;
         x->wants_writable = true;
@@ -272,6 +275,7 @@ int inlets_exchange_end(struct inlets_exchange *x,
         inlets_exchange_abort(x);
         return INLETS_EINVAL;
     }
+    inl_env_enter(x->local->env);
     inl_flow_end(&x->flow, trailers);
     if (inl_flow_tied(&x->flow) && x->cbs.on_body == NULL &&
         x->cbs.on_end == NULL) {
@@ -312,6 +316,7 @@ int inlets_exchange_reply(struct inlets_exchange *x, unsigned status,
 void inlets_exchange_abort(struct inlets_exchange *x)
 {
     if (!x->over) {
+        inl_env_enter(x->local->env);
         inl_flow_stop(&x->flow, INLETS_EUPSTREAM);
         finish(x, INLETS_ECANCELED);
     }

@@ -34,14 +34,22 @@ static bool move(struct inl_reconnect *r, enum inl_reconnect_state to)
     return true;
 }
 
-static void wait_over(struct inl_timer *timer)
+static void attempt(struct inl_reconnect *r)
 {
-    struct inl_reconnect *r = inl_container(timer, struct inl_reconnect, timer);
-
     if (move(r, INL_RECONNECT_DIALING)) {
         r->attempts++;
         r->dial(r);
     }
+}
+
+static void wait_over(struct inl_timer *timer)
+{
+    attempt(inl_container(timer, struct inl_reconnect, timer));
+}
+
+static void no_wait(struct inl_later *later)
+{
+    attempt(inl_container(later, struct inl_reconnect, at_once));
 }
 
 void inl_reconnect_init(struct inl_reconnect *r, struct inl_env *env,
@@ -49,14 +57,16 @@ void inl_reconnect_init(struct inl_reconnect *r, struct inl_env *env,
 {
     *r = (struct inl_reconnect){.env = env, .max_ms = max_ms, .dial = dial};
     inl_timer_init(&r->timer, wait_over);
+    inl_later_init(&r->at_once, no_wait);
 }
 
 static void wait_ms(struct inl_reconnect *r, uint64_t ms)
 {
-    /* No memory for a timer is no reason to give up for ever: at once, then. */
+    /* No memory for a timer is no reason to give up for ever: at once, then;
+     * but not from here, since the attempt may fail the same way. */
     if (move(r, INL_RECONNECT_WAITING) &&
         inl_timer_at(r->env, &r->timer, r->env->now_ms + ms) != 0) {
-        wait_over(&r->timer);
+        inl_env_later(r->env, &r->at_once);
     }
 }
 
@@ -112,5 +122,6 @@ void inl_reconnect_close(struct inl_reconnect *r)
     if (r->state != INL_RECONNECT_CLOSED) {
         (void)move(r, INL_RECONNECT_CLOSED);
         inl_timer_off(r->env, &r->timer);
+        inl_list_remove(&r->at_once.node);
     }
 }

@@ -29,6 +29,7 @@ struct inl_reconnect {
     struct inl_env *env;
     enum inl_reconnect_state state;
     struct inl_timer timer;
+    struct inl_later at_once; /* when there is no memory for the timer */
     uint32_t max_ms;
     unsigned failures; /* in a row */
     uint64_t ready_ms; /* since when it is ready */

@@ -308,6 +308,13 @@ static int got_head(struct inl_session *s, const struct inl_frame *f)
         return INLETS_EPROTO;
     }
     st->got_head = head.status >= 200 || head.status == 101;
+    if (!st->got_head) {
+        st->interim_bytes += f->payload.len;
+    }
+    if (st->interim_bytes > INL_HTTP1_MAX_HEAD) { /* as from an upstream */
+        inl_stream_abort(st, INLETS_EUPSTREAM, true);
+        return 0;
+    }
     inl_flow_head(&st->flow, &head);
     if ((f->flags & INL_FRAME_END) != 0 && !st->removed) {
         end_got(st, NULL);

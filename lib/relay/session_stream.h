@@ -25,6 +25,7 @@ struct inl_stream {
     bool tx_end_sent, rx_end_got;
     bool reset_after_end; /* then RESET(0): no more of the request, please */
     bool got_head;        /* opener: the final response head has come */
+    size_t interim_bytes; /* opener: of 1xx heads, which need no credit */
     bool removed;
 
     struct inl_stream_log *log; /* answerer: owned; for the request line */

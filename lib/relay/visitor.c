@@ -31,6 +31,9 @@
 
 /* Pipelined input is read up to here: it is how a FIN is seen in time. */
 #define HELD_MAX (64u * 1024)
+/* With more than this of the answers before it not yet sent, the next request
+ * waits: against who asks for much in a row and reads nothing. */
+#define UNSENT_MAX (64u * 1024)
 /* A FIN while an answer is due: a half-close (RFC 9112 9.6) or somebody who
  * left? Who takes no bytes for this long has left. */
 #define FIN_GRACE_MS 750u
@@ -154,6 +157,13 @@ static void start_waiting(struct visitor *v)
 {
     (void)inl_timer_at(v->env, &v->timer,
                        v->env->now_ms + v->config->idle_timeout_ms);
+}
+
+/* Of the response to its head, or of the request once that is over. */
+static void wait_for_progress(struct visitor *v)
+{
+    (void)inl_timer_at(v->env, &v->timer,
+                       v->env->now_ms + v->config->gateway_timeout_ms);
 }
 
 /* Both directions are done, or nothing more can be: the next one, please. */
@@ -437,6 +447,8 @@ static void flow_end(struct inl_flow *f, const struct inlets_head *trailers)
     inl_link_wake(v->link);
     if (!inl_flow_tied(f)) {
         exchange_over(v);
+    } else if (!v->eof) {
+        wait_for_progress(v);
     }
 }
 
@@ -518,12 +530,6 @@ static void start_tunnel(struct visitor *v, const struct inlets_head *head)
            inlets_strerror(err));
 }
 
-static void wait_for_head(struct visitor *v)
-{
-    (void)inl_timer_at(v->env, &v->timer,
-                       v->env->now_ms + v->config->gateway_timeout_ms);
-}
-
 static void open_service(struct visitor *v, const struct inlets_head *head,
                          struct inlets_slice host)
 {
@@ -574,7 +580,7 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
     v->x->no_request_body =
         head->content_length == INLETS_LENGTH_NONE || head->content_length == 0;
     move(v, BUSY);
-    wait_for_head(v);
+    wait_for_progress(v);
     open_service(v, head, inl_slice(buf, (size_t)len));
 }
 
@@ -585,8 +591,8 @@ static void on_body(struct inl_http1 *h, struct inlets_slice data, void *user)
     (void)h;
     if (v->x != NULL) {
         v->x->bytes_in += data.len;
-        if (!v->x->responded) {
-            wait_for_head(v); /* the clock runs from the last progress */
+        if (!v->x->responded || v->x->response_done) {
+            wait_for_progress(v);
         }
         inl_flow_body(&v->flow, data);
     }
@@ -637,11 +643,17 @@ static void bad_request(struct visitor *v, int err)
     }
 }
 
+/* May the next request begin? */
+static bool may_begin(const struct visitor *v)
+{
+    return v->state == IDLE && v->link->out.bytes <= UNSENT_MAX;
+}
+
 /* Can the parser go on? */
 static bool wants_input(const struct visitor *v)
 {
     return !v->hand_over &&
-           (v->state == IDLE || v->state == HEAD ||
+           (may_begin(v) || v->state == HEAD ||
             (v->state == BUSY && v->x != NULL && !v->x->request_done));
 }
 
@@ -829,6 +841,12 @@ static void visitor_taken(void *machine, size_t n)
     struct visitor *v = machine;
 
     (void)n;
+    if (v->state == IDLE) { /* the answers before are still on their way */
+        start_waiting(v);
+        if (v->held.bytes > 0 && may_begin(v)) {
+            inl_env_later(v->env, &v->resume);
+        }
+    }
     if (v->x == NULL) {
         return;
     }
@@ -869,6 +887,10 @@ static void busy_too_long(struct visitor *v)
     } else if (!v->x->responded) {
         inl_flow_stop(&v->flow, INLETS_ETIMEDOUT);
         answer_error(v, INLETS_ETIMEDOUT);
+    } else if (v->x->response_done) { /* an early response */
+        v->x->err = INLETS_ETIMEDOUT;
+        inl_flow_stop(&v->flow, INLETS_ETIMEDOUT);
+        exchange_over(v);
     }
 }
 

@@ -16,9 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define REQUESTS 64u
 
 struct seen {
+    char id[INL_REQUEST_ID_LEN + 1];
     char line[300]; /* "METHOD TARGET" */
     uint64_t len, hash;
-    bool ended, upgrade;
+    bool ended;
 };
 
 /* Between visitor and upstream: writes down what it passes on. */
@@ -118,7 +119,8 @@ static int tap_open(struct inl_service *s, const struct inl_request *req,
     r->taps = t;
     t->seen = &r->asked[r->nasked++];
     t->seen->hash = WORLD_HASH_INIT;
-    t->seen->upgrade = (req->head->flags & INLETS_HEAD_UPGRADE) != 0;
+    WORLD_CHECK(req->id.len == INL_REQUEST_ID_LEN);
+    memcpy(t->seen->id, req->id.ptr, req->id.len);
     (void)snprintf(t->seen->line, sizeof(t->seen->line), "%.*s %.*s",
                    (int)req->head->method.len, req->head->method.ptr,
                    (int)req->head->target.len, req->head->target.ptr);
@@ -143,15 +145,22 @@ struct origin {
     struct world_end *end;
     struct wh http;
     struct seen *seen;
+    bool is_head;
 };
 
 static void on_head(struct wh *h, void *user)
 {
     struct origin *o = user;
     size_t len = strcspn(h->head, " ");
+    char buf[64];
 
-    WORLD_CHECK(o->rig->ngot < o->rig->nasked); /* else: smuggled */
+    o->is_head = strncmp(h->head, "HEAD ", 5) == 0;
+    WORLD_CHECK(o->rig->ngot < REQUESTS);
     o->seen = &o->rig->got[o->rig->ngot++];
+    /* ours, and only ours: what a visitor says under this name is dropped */
+    WORLD_CHECK(wh_field(h, "X-Request-Id", 1, buf, sizeof(buf)) == NULL);
+    WORLD_CHECK(wh_field(h, "X-Request-Id", 0, o->seen->id,
+                         sizeof(o->seen->id)) != NULL);
     o->seen->hash = WORLD_HASH_INIT;
     len += 1 + strcspn(h->head + len + 1, " ");
     (void)snprintf(o->seen->line, sizeof(o->seen->line), "%.*s", (int)len,
@@ -173,7 +182,8 @@ static void on_end(struct wh *h, void *user)
 
     (void)h;
     o->seen->ended = true;
-    world_write(o->end, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+    world_write(o->end, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                o->is_head ? 38 : 40);
 }
 
 static const struct wh_ops http_ops = {on_head, on_body, on_end};
@@ -218,18 +228,31 @@ static void visitor_rx(struct world_end *e, const uint8_t *p, size_t n)
 
 static const struct world_raw_ops visitor_ops = {visitor_rx, origin_eof, NULL};
 
+static const struct seen *asked_as(const struct rig *r, const char *id)
+{
+    for (size_t i = 0; i < r->nasked; i++) {
+        if (strcmp(r->asked[i].id, id) == 0) {
+            return &r->asked[i];
+        }
+    }
+    return NULL;
+}
+
+/* One that is lost is no fault; one that nobody asked for, or that comes
+ * twice, or is another one, is. (A request may be repeated only on a
+ * connection that died, and here none dies.) */
 static void check(const struct rig *r)
 {
-    WORLD_CHECK(r->ngot <= r->nasked);
     for (size_t i = 0; i < r->ngot; i++) {
-        const struct seen *a = &r->asked[i], *g = &r->got[i];
+        const struct seen *g = &r->got[i];
+        const struct seen *a = asked_as(r, g->id);
 
-        WORLD_CHECK(strcmp(a->line, g->line) == 0);
+        WORLD_CHECK(a != NULL && strcmp(a->line, g->line) == 0);
         WORLD_CHECK(g->len <= a->len);
-        if (g->ended) {
-            WORLD_CHECK(g->len == a->len && g->hash == a->hash);
+        WORLD_CHECK(!g->ended || (g->len == a->len && g->hash == a->hash));
+        for (size_t k = 0; k < i; k++) {
+            WORLD_CHECK(strcmp(r->got[k].id, g->id) != 0);
         }
-        WORLD_CHECK(!a->ended || g->ended || i + 1 == r->ngot);
     }
 }
 

@@ -136,8 +136,8 @@ static void visit(struct world_exit *x, struct world_visitor **v, unsigned i)
     wh_expect(&v[i]->http, i == 1);
     if (i == 2) {
         world_send(v[i], "POST /2 HTTP/1.1\r\nHost: app.test\r\n"
-                         "Content-Length: 400000\r\n\r\n");
-        world_write_body(v[i]->end, 1, 400000);
+                         "Content-Length: 300000\r\n\r\n");
+        world_write_body(v[i]->end, 1, 300000);
     } else if (i == 3) {
         world_send(v[i], "GET /3 HTTP/1.1\r\nHost: app.test\r\n"
                          "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -252,7 +252,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     w->env.log_level = INLETS_LOG_ERROR;
     w->net.latency_ms = 0;
-    w->net.fragment = (mode & 2) == 0 ? 0 : 1 + (mode >> 2) * 3;
+    w->net.fragment = (mode & 2) == 0 ? 0 : 300 + (mode >> 2) * 50;
     if ((mode & 1) == 0) {
         against_exit(w, &s);
     } else {

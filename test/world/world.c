@@ -15,7 +15,7 @@
 
 /* Things at one millisecond; more means that two machines wake each other
  * for ever. */
-#define STEPS_MAX 200000u
+#define STEPS_MAX 3000000u
 
 struct world_alloc world_alloc;
 
