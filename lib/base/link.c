@@ -118,6 +118,12 @@ static void end_lingering(struct inl_link *l)
 {
     if (l->lingering && l->rx_ended && l->tx_ended) {
         inl_link_close(l, 0);
+    } else if (l->patient && l->tx_ended) {
+        l->patient = false; /* all is said: the peer has only to hang up */
+        l->linger_end_ms = l->env->now_ms + INL_LINK_LINGER_MS;
+        if (inl_timer_at(l->env, &l->linger, l->linger_end_ms) != 0) {
+            inl_link_close(l, 0);
+        }
     }
 }
 
@@ -152,9 +158,10 @@ size_t inl_link_tx_peek(struct inl_link *l, struct iovec *v, size_t max)
 /* A slow peer that still reads gets time, but not for ever. */
 static void extend_linger(struct inl_link *l)
 {
-    uint64_t due_ms = l->env->now_ms + INL_LINK_LINGER_MS;
+    uint64_t due_ms = l->env->now_ms +
+                      (l->patient ? INL_LINK_FLUSH_MS : INL_LINK_LINGER_MS);
 
-    if (due_ms > l->linger_end_ms) {
+    if (!l->patient && due_ms > l->linger_end_ms) {
         due_ms = l->linger_end_ms;
     }
     if (inl_timer_at(l->env, &l->linger, due_ms) != 0) {
@@ -232,4 +239,20 @@ void inl_link_linger(struct inl_link *l)
     l->linger_end_ms = l->env->now_ms + INL_LINK_LINGER_MAX_MS;
     extend_linger(l);
     inl_link_wake(l);
+}
+
+void inl_link_finish(struct inl_link *l)
+{
+    if (!l->closed && !l->lingering) {
+        l->patient = true;
+        inl_link_linger(l);
+    }
+}
+
+void inl_link_guard(struct inl_link *l)
+{
+    if (!l->closed) {
+        l->guarded = true;
+        inl_link_wake(l);
+    }
 }

@@ -83,6 +83,8 @@ struct inl_link {
     bool tx_ending;   /* send FIN once `out` is empty */
     bool tx_ended;    /* carrier: FIN was sent; it then calls wake */
     bool lingering;   /* discard input until the peer leaves */
+    bool patient;     /* lingering behind a whole answer */
+    bool guarded;     /* see inl_link_guard */
     bool closed;      /* no more calls to the machine but gone */
     bool reset;       /* release with RST */
     int err;          /* why it was closed */
@@ -123,6 +125,15 @@ void inl_link_shutdown(struct inl_link *l);
 #define INL_LINK_LINGER_MS 2000u
 #define INL_LINK_LINGER_MAX_MS 30000u
 void inl_link_linger(struct inl_link *l);
+/* The same behind a whole answer, which a slow peer is given time to take: as
+ * long as it takes any bytes within INL_LINK_FLUSH_MS. (A full send buffer
+ * asks for more only when a third of it has gone: 2 s is not slow.) */
+#define INL_LINK_FLUSH_MS 60000u
+void inl_link_finish(struct inl_link *l);
+/* From now on only our FIN marks the end of what we send (a close-delimited
+ * answer, an upgraded connection): if the link or the process is lost before
+ * it, even by SIGKILL, the peer must get a RST, not the kernel's FIN. */
+void inl_link_guard(struct inl_link *l);
 /* Close now, dropping `out`. Idempotent. reset: with RST. */
 void inl_link_close(struct inl_link *l, int err);
 void inl_link_reset(struct inl_link *l, int err);

@@ -80,6 +80,27 @@ static void write_failed(struct inl_tcp *t, int status)
     inl_link_wake(&t->link);
 }
 
+/* What closing the socket says: RST (even when it is the kernel that closes,
+ * for a process that was killed) or FIN. uv_tcp_close_reset would do for the
+ * one, but refuses after uv_shutdown. */
+static void set_reset(struct inl_tcp *t, bool reset)
+{
+    const struct linger how = {.l_onoff = reset, .l_linger = 0};
+    uv_os_fd_t fd;
+
+    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
+    }
+}
+
+static void follow_guard(struct inl_tcp *t)
+{
+    if (t->link.guarded && !t->resets_if_lost && !t->shutting) {
+        t->resets_if_lost = true;
+        set_reset(t, true);
+    }
+}
+
 /* --- Writing ------------------------------------------------------------- */
 
 static void on_written(uv_write_t *req, int status)
@@ -254,6 +275,9 @@ static void end_writing(struct inl_tcp *t)
         return;
     }
     t->shutting = true;
+    if (t->resets_if_lost) {
+        set_reset(t, false); /* this is the end, and it is ours */
+    }
     t->shutdown.data = t;
     err = uv_shutdown(&t->shutdown, stream_of(t), on_shutdown);
     if (err != 0) {
@@ -421,6 +445,7 @@ static void turn(struct inl_link *l)
     if (t->released) {
         return;
     }
+    follow_guard(t); /* before the first byte of it leaves */
     flush(t);
     follow_rate(t);
     end_writing(t);
@@ -437,17 +462,6 @@ static void on_closed(uv_handle_t *handle)
     inl_free(t);
 }
 
-/* uv_tcp_close_reset refuses after uv_shutdown; the kernel does not. */
-static void want_reset(struct inl_tcp *t)
-{
-    const struct linger now = {.l_onoff = 1, .l_linger = 0};
-    uv_os_fd_t fd;
-
-    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    }
-}
-
 static void release(struct inl_link *l, bool reset)
 {
     struct inl_tcp *t = tcp_of(l);
@@ -458,7 +472,7 @@ static void release(struct inl_link *l, bool reset)
     t->released = true;
     inl_timer_off(&t->loop->env, &t->watch);
     if (reset) {
-        want_reset(t);
+        set_reset(t, true);
     }
     uv_close((uv_handle_t *)&t->tcp, on_closed);
 }

@@ -16,6 +16,7 @@ struct inl_tcp {
      * closes, but libuv reads these bytes until the write's callback. */
     struct inl_queue sending;
     bool reading, shutting, released;
+    bool resets_if_lost; /* SO_LINGER is set for a guarded link */
     int tx_err; /* writing failed; what the peer sent before is still read */
     struct inl_timer watch; /* is a paused peer still there? */
     /* TCP_NOTSENT_LOWAT, and since when and from where the rate is measured. */

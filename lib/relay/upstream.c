@@ -384,7 +384,7 @@ static void conn_eof(void *machine)
         inl_flow_end(&c->flow, NULL);
         if (!inl_flow_tied(&c->flow)) {
             conn_gone(c);
-            inl_link_linger(c->link);
+            inl_link_finish(c->link);
         }
         break;
     case DIALING:
@@ -532,7 +532,7 @@ static void raw_half_closed(struct conn *c)
     inl_link_shutdown(c->link);
     if (!inl_flow_tied(&c->flow)) {
         conn_gone(c);
-        inl_link_linger(c->link);
+        inl_link_finish(c->link);
     }
 }
 

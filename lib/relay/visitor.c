@@ -55,7 +55,6 @@ static const unsigned moves[NSTATES] = {
 /* One request and its answer. */
 struct exchange {
     uint64_t started_ms;
-    uint64_t waiting_ms; /* last progress of the request */
     uint64_t bytes_in, bytes_out;
     int64_t left;  /* declared response bytes still due; -1: not known */
     size_t unpaid; /* response bytes that credit is due for */
@@ -149,7 +148,7 @@ static void leave(struct visitor *v)
     if (v->state != LEAVING && v->state != GONE) {
         move(v, LEAVING);
         inl_timer_off(v->env, &v->timer);
-        inl_link_linger(v->link);
+        inl_link_finish(v->link);
     }
 }
 
@@ -205,6 +204,7 @@ static void cut(struct visitor *v, int err)
         move(v, GONE);
         inl_link_reset(v->link, err);
     } else {
+        inl_link_linger(v->link); /* no patience: it cannot become whole */
         leave(v);
     }
 }
@@ -370,6 +370,9 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
         return;
     }
     v->x->framing = framing;
+    if (framing == INL_HTTP1_CLOSE || head->status == 101) {
+        inl_link_guard(v->link);
+    }
     if (head->status >= 200 || head->status == 101) {
         v->x->status = head->status;
     }
@@ -697,6 +700,7 @@ static size_t use(struct visitor *v, const uint8_t *p, size_t n)
         if (v->state == RAW) {
             step = n - done;
             step = step < v->flow.tx_credit ? step : v->flow.tx_credit;
+            v->x->bytes_in += step;
             inl_flow_body(&v->flow, inl_slice(p + done, step));
         } else if (wants_input(v)) {
             step = parse(v, p + done, n - done);
@@ -973,7 +977,11 @@ void inl_visitors_close(struct inl_list *visitors)
         struct visitor *v = inl_container(n, struct visitor, node);
 
         if (v->x == NULL) {
-            inl_link_close(v->link, 0);
+            if (v->link->out.bytes > 0) { /* the rest of an answer */
+                inl_link_reset(v->link, INLETS_ECLOSED);
+            } else {
+                inl_link_close(v->link, 0);
+            }
             continue;
         }
         /* Cut, and seen to be cut. The exchange stays until `gone`: its own

@@ -82,9 +82,9 @@ static void any_bytes(struct world_peer *p, struct script *s, unsigned what)
     }
 }
 
-static const char *const targets[] = {"/sum", "/echo", "/hang", "/early",
-                                      "/len/40000", "/chunked/20000",
-                                      "/upgrade", "/cutlen/9"};
+static const char *const targets[] = {
+    "/sum",       "/echo",          "/hang",    "/early",
+    "/len/40000", "/chunked/20000", "/upgrade", "/cutlen/9"};
 
 /* One record that both roles know. */
 static void step(struct world_peer *p, struct script *s, unsigned op)
@@ -96,8 +96,7 @@ static void step(struct world_peer *p, struct script *s, unsigned op)
         any_frame(p, s);
         break;
     case 1:
-        peer_honest_data(p, stream, p->data[stream % PEER_STREAMS],
-                         take16(s));
+        peer_honest_data(p, stream, p->data[stream % PEER_STREAMS], take16(s));
         break;
     case 2:
         peer_data(p, stream, take(s), take16(s));

@@ -48,7 +48,7 @@ struct wh {
     unsigned status; /* of a response */
     bool chunked, has_length;
     uint64_t length;
-    bool last;     /* Connection: close, or HTTP/1.0 */
+    bool last;       /* Connection: close, or HTTP/1.0 */
     bool in_message; /* a byte of it has come */
     const char *why; /* what was wrong */
     bool due_head[WH_MAX_DUE];

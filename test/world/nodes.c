@@ -204,7 +204,8 @@ void world_exit_drain(struct world_exit *x)
     x->draining = x->config.draining = true;
     x->listener->mode = WORLD_REFUSE;
     inl_visitors_drain(&x->visitors);
-    inl_list_each(&x->tunnels, n, tmp) {
+    inl_list_each(&x->tunnels, n, tmp)
+    {
         inl_session_drain(inl_container(n, struct world_tunnel, node)->session,
                           INLETS_EGOAWAY, INL_LIT("bye"));
     }
@@ -216,7 +217,8 @@ void world_exit_close(struct world_exit *x)
 
     x->listener->mode = WORLD_REFUSE;
     inl_visitors_close(&x->visitors);
-    inl_list_each(&x->tunnels, n, tmp) {
+    inl_list_each(&x->tunnels, n, tmp)
+    {
         inl_session_close(inl_container(n, struct world_tunnel, node)->session,
                           INLETS_EGOAWAY);
     }
@@ -448,7 +450,8 @@ void world_dev_drain(struct world_dev *d)
     d->stays_away = true;
     inl_uplink_cancel(&d->uplink);
     inl_reconnect_close(&d->reconnect);
-    inl_list_each(&d->tunnels, n, tmp) {
+    inl_list_each(&d->tunnels, n, tmp)
+    {
         inl_session_drain(inl_container(n, struct world_tunnel, node)->session,
                           0, INL_LIT("bye"));
     }
@@ -461,7 +464,8 @@ void world_dev_close(struct world_dev *d)
     d->closed = true;
     inl_reconnect_close(&d->reconnect);
     inl_uplink_fini(&d->uplink);
-    inl_list_each(&d->tunnels, n, tmp) {
+    inl_list_each(&d->tunnels, n, tmp)
+    {
         inl_session_close(inl_container(n, struct world_tunnel, node)->session,
                           0);
     }

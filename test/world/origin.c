@@ -167,8 +167,10 @@ static void answer_end(struct conn *c)
         send_body(c, n);
         fin(c);
     } else if (starts(c, "/trailers/", &n)) {
-        say(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-               "3\r\nabc\r\n0\r\nX-Sum: %zu\r\n\r\n", n);
+        say(c,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "3\r\nabc\r\n0\r\nX-Sum: %zu\r\n\r\n",
+            n);
     } else if (starts(c, "/sum", &n) || starts(c, "/continue", &n)) {
         answer_sum(c);
     } else if (starts(c, "/echo", &n)) {
@@ -325,7 +327,8 @@ void world_origin_drop(struct world_origin *o, bool reset)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(&o->conns, n, tmp) {
+    inl_list_each(&o->conns, n, tmp)
+    {
         hang_up(inl_container(n, struct conn, node), reset);
     }
 }

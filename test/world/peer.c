@@ -261,7 +261,8 @@ static void on_message(struct world_peer *p, unsigned opcode, const uint8_t *m,
                 peer_ack(p, p->rx_lane);
             }
         } else {
-            WORLD_CHECK(m[0] == 1 && n == 9 && (p->lax || number(m + 1, 8) <= p->tx_lane));
+            WORLD_CHECK(m[0] == 1 && n == 9 &&
+                        (p->lax || number(m + 1, 8) <= p->tx_lane));
         }
         break;
     case 8:

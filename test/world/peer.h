@@ -11,21 +11,21 @@
 struct world_peer {
     struct world *world;
     struct world_end *end;
-    bool is_client; /* masks; else it plays the exit node */
-    bool up;        /* the handshake is done */
-    bool gone;      /* FIN or RST */
+    bool is_client;    /* masks; else it plays the exit node */
+    bool up;           /* the handshake is done */
+    bool gone;         /* FIN or RST */
     bool keeps_silent; /* sends no ACKs */
     bool no_hello;     /* server: waits with it */
-    bool lax; /* what it sends is not counted: a fuzzer's */
+    bool lax;          /* what it sends is not counted: a fuzzer's */
     char handshake[4096];
     size_t handshake_len;
 
     /* what came */
-    struct world_bytes in;    /* not parsed yet */
-    struct world_bytes lane;  /* lane bytes not parsed yet */
-    uint64_t rx_lane;         /* in all */
+    struct world_bytes in;       /* not parsed yet */
+    struct world_bytes lane;     /* lane bytes not parsed yet */
+    uint64_t rx_lane;            /* in all */
     unsigned frames[PEER_TYPES]; /* by type */
-    uint32_t last_stream;     /* of the latest OPEN */
+    uint32_t last_stream;        /* of the latest OPEN */
     uint32_t last_reset, last_reset_err;
     uint64_t data[PEER_STREAMS]; /* DATA bytes by stream */
     unsigned pongs;
@@ -63,8 +63,7 @@ void peer_head(struct world_peer *p, uint32_t stream, unsigned flags,
 void peer_open(struct world_peer *p, uint32_t stream, unsigned flags,
                uint32_t route, const char *method, const char *target);
 /* n body bytes in frames of at most 16 KiB; flags for all, END behind. */
-void peer_data(struct world_peer *p, uint32_t stream, unsigned flags,
-               size_t n);
+void peer_data(struct world_peer *p, uint32_t stream, unsigned flags, size_t n);
 /* The same, with CHARGED as an honest peer sets it from byte `at` on. */
 void peer_honest_data(struct world_peer *p, uint32_t stream, uint64_t at,
                       size_t n);

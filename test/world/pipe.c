@@ -68,7 +68,7 @@ static void add_packet(struct world_end *e, size_t n)
     if (y->first_packet + y->npackets == y->cap_packets) {
         if (y->npackets > 0) {
             memmove(y->packets, y->packets + y->first_packet,
-                        y->npackets * sizeof(*y->packets));
+                    y->npackets * sizeof(*y->packets));
         }
         y->first_packet = 0;
         if (y->npackets * 2 >= y->cap_packets) {

@@ -36,12 +36,16 @@ static void send_request(struct world_visitor *v, const struct kind *k,
         world_send(v, "GET %s HTTP/1.%c\r\nHost: app.test\r\n\r\n", path,
                    k->http10 ? '0' : '1');
     } else if (chunked) {
-        world_send(v, "POST %s HTTP/1.1\r\nHost: app.test\r\n"
-                      "Transfer-Encoding: chunked\r\n\r\n", path);
+        world_send(v,
+                   "POST %s HTTP/1.1\r\nHost: app.test\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n",
+                   path);
         world_write_chunked(v->end, 5, n);
     } else {
-        world_send(v, "POST %s HTTP/1.1\r\nHost: app.test\r\n"
-                      "Content-Length: %zu\r\n\r\n", path, n);
+        world_send(v,
+                   "POST %s HTTP/1.1\r\nHost: app.test\r\n"
+                   "Content-Length: %zu\r\n\r\n",
+                   path, n);
         world_write_body(v->end, 5, n);
     }
 }
@@ -71,8 +75,7 @@ static void check(struct world_chain *c, const struct world_visitor *v,
 static bool is_undecidable(const struct kind *k, enum world_cut how,
                            unsigned where)
 {
-    return where == 1 && how == WORLD_FIN &&
-           strncmp(k->path, "/close", 6) == 0;
+    return where == 1 && how == WORLD_FIN && strncmp(k->path, "/close", 6) == 0;
 }
 
 /* Returns whether the answer came whole. */

@@ -75,8 +75,10 @@ static void test_stalled_upload(void **state)
     world_chain_open(&c, 1, &net);
     stalled = world_visit(c.exit);
     wh_expect(&stalled->http, false);
-    world_send(stalled, "POST /sum HTTP/1.1\r\nHost: app.test\r\n"
-                        "Content-Length: %u\r\n\r\n", BIG);
+    world_send(stalled,
+               "POST /sum HTTP/1.1\r\nHost: app.test\r\n"
+               "Content-Length: %u\r\n\r\n",
+               BIG);
     world_run(c.w, 100);
     origin = &c.w->last_dialed->end[1];
     assert_false(origin->is_link);
@@ -139,8 +141,9 @@ static void check_many(struct world_visitor **many)
     }
     world_run(many[0]->world, 20000);
     for (unsigned i = 0; i < MANY; i++) {
-        assert_int_equal(many[i]->nanswers, many[i]->end->closed &&
-                         many[i]->nanswers == 0 ? 0 : 1);
+        assert_int_equal(many[i]->nanswers,
+                         many[i]->end->closed && many[i]->nanswers == 0 ? 0
+                                                                        : 1);
         if (world_is_whole(many[i], 0)) {
             world_expect_answer(many[i], 0, 200, 500000,
                                 world_body_hash(5, 500000));

@@ -41,8 +41,8 @@ static void on_body(struct wh *h, const uint8_t *p, size_t n, void *user)
              i++) {
             v->raw_first[v->raw_len + i] = (char)p[i];
         }
-        v->raw_hash = world_hash(v->raw_len == 0 ? WORLD_HASH_INIT
-                                                 : v->raw_hash, p, n);
+        v->raw_hash =
+            world_hash(v->raw_len == 0 ? WORLD_HASH_INIT : v->raw_hash, p, n);
         v->raw_len += n;
         return;
     }
@@ -162,7 +162,9 @@ void world_expect_answer(struct world_visitor *v, size_t n, unsigned status,
                 "%llu bytes; visitor %s\n%s\n",
                 n, v->nanswers, a->status, (unsigned long long)a->len,
                 a->complete ? "whole" : "cut", status, (unsigned long long)len,
-                v->reset ? "was reset" : v->eof ? "saw FIN" : "is there",
+                v->reset ? "was reset"
+                : v->eof ? "saw FIN"
+                         : "is there",
                 a->head);
         world_fail("visitor", 0, "not the answer that was expected");
     }

@@ -193,7 +193,8 @@ static bool step_dials(struct world *w)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(&w->dials, n, tmp) {
+    inl_list_each(&w->dials, n, tmp)
+    {
         struct world_dial *d = inl_container(n, struct world_dial, node);
 
         if (d->due_ms <= w->env.now_ms) {
@@ -212,7 +213,8 @@ static bool step_pipes(struct world *w)
     bool any = false;
     unsigned first = (unsigned)world_below(w, 2);
 
-    inl_list_each(&w->pipes, n, tmp) {
+    inl_list_each(&w->pipes, n, tmp)
+    {
         struct world_pipe *p = inl_container(n, struct world_pipe, node);
 
         for (unsigned i = 0; i < 2; i++) {
@@ -246,12 +248,14 @@ static uint64_t next_due(const struct world *w)
     uint64_t due = inl_env_next_due(&w->env);
     struct inl_list *n, *tmp;
 
-    inl_list_each(&w->pipes, n, tmp) {
+    inl_list_each(&w->pipes, n, tmp)
+    {
         uint64_t at = world_pipe_due(inl_container(n, struct world_pipe, node));
 
         due = at < due ? at : due;
     }
-    inl_list_each(&w->dials, n, tmp) {
+    inl_list_each(&w->dials, n, tmp)
+    {
         uint64_t at = inl_container(n, struct world_dial, node)->due_ms;
 
         due = at < due ? at : due;
@@ -342,8 +346,10 @@ static void show_difference(const char *want, const char *have)
         want++;
         have++;
     }
-    fprintf(stderr, "# traces differ at line %u\n# want ...%.300s\n"
-                    "# have ...%.300s\n", line, want, have);
+    fprintf(stderr,
+            "# traces differ at line %u\n# want ...%.300s\n"
+            "# have ...%.300s\n",
+            line, want, have);
 }
 
 void world_expect_trace(struct world *w, const char *name)
@@ -389,8 +395,8 @@ static void on_log(enum inlets_log_level level, const char *event,
         fprintf(stderr, "# [%llu] ERROR %s", (unsigned long long)w->env.now_ms,
                 event);
         for (size_t i = 0; i < nfields; i++) {
-            fprintf(stderr, " %s=%.*s", fields[i].key,
-                    (int)fields[i].text.len, fields[i].text.ptr);
+            fprintf(stderr, " %s=%.*s", fields[i].key, (int)fields[i].text.len,
+                    fields[i].text.ptr);
         }
         fprintf(stderr, "\n");
     }

@@ -34,9 +34,9 @@ _Noreturn void world_fail(const char *file, int line, const char *what);
 
 /* The library's allocator in all world tests: counts, and fails on demand. */
 struct world_alloc {
-    size_t live;     /* blocks not freed */
-    uint64_t calls;  /* so far */
-    uint64_t fail_at; /* this call fails (counted like `calls`); 0: none */
+    size_t live;       /* blocks not freed */
+    uint64_t calls;    /* so far */
+    uint64_t fail_at;  /* this call fails (counted like `calls`); 0: none */
     uint64_t fail_for; /* and so many behind it */
     bool failed;       /* it has */
 };
@@ -325,9 +325,9 @@ struct world_origin {
     bool body_ended;
     unsigned resets; /* connections that the other side reset */
     char last_head[2048];
-    bool close_idle; /* FIN right behind each answer, kept-alive or not */
+    bool close_idle;   /* FIN right behind each answer, kept-alive or not */
     bool die_on_reuse; /* RST at the second request of a connection */
-    bool lax; /* answers what is not HTTP by RST: a fuzzer's */
+    bool lax;          /* answers what is not HTTP by RST: a fuzzer's */
 };
 
 struct world_origin *world_origin_new(struct world *w, unsigned port);
