@@ -186,18 +186,24 @@ start()
     pids+=($!)
 }
 
+is_running()
+{
+    kill -0 "$1" 2>/dev/null ||
+        die "$2 ended by itself; its last lines are above."
+}
+
 # wait_for SECONDS WHAT PID COMMAND...
 wait_for()
 {
     local seconds=$1 tries=$(($1 * 10)) what=$2 pid=$3
     shift 3
     while ! "$@"; do
-        kill -0 "$pid" 2>/dev/null ||
-            die "$what ended by itself; its last lines are above."
+        is_running "$pid" "$what"
         tries=$((tries - 1))
         [ $tries -gt 0 ] || die "$what is not ready after $seconds s."
         sleep 0.1
     done
+    is_running "$pid" "$what" # and it is not a stranger who answers
 }
 
 # Shows a command, then runs it.
@@ -208,6 +214,9 @@ show()
     "$@"
 }
 
+# A build takes minutes: somebody may have come meanwhile.
+require_free "$service_port" 'the example service' --service-port
+require_free "$port" 'the exit node' --port
 say "An example service: it answers the hash of what is posted to /hash"
 start hash-service "$build/examples/hash-service" --port "$service_port"
 wait_for 10 hash-service "${pids[0]}" port_answers "$service_port"
@@ -222,7 +231,7 @@ printf '$ head -c 32 /dev/urandom | od ... > token   # readable by you alone\n'
 
 say 'The exit node: on a real set-up this runs on a machine with a public address'
 start inlets-server "$build/cmd/inlets-server" --port "$port" \
-    --token-from "$work/token"
+    --bind-addr 127.0.0.1 --token-from "$work/token"
 wait_for 10 inlets-server "${pids[1]}" port_answers "$port"
 
 say 'The client, on the machine with the service'

@@ -298,7 +298,7 @@ fuzz_one()
     # goes to findings.
     local status=0
     "$target" -runs="$FUZZ_RUNS" -max_total_time="$FUZZ_SECONDS" \
-        -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+        -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="test/fuzz/findings/$name-" \
         "$found" "test/fuzz/corpus/$name" || status=$?
     rm -rf -- "$found"

@@ -33,6 +33,10 @@
 /* More than idle_max connections are kept for this long, so that a burst does
  * not close and open them all the time. */
 #define EXCESS_MS 1000u
+/* The response is whole, the request is not: for this long the upstream may
+ * take no byte of the rest. Else whoever is answered early and sends on could
+ * hold a window of memory and a connection for ever. */
+#define EARLY_MS 30000u
 
 enum state { DIALING, BUSY, RAW, IDLE, GONE, NSTATES };
 
@@ -160,11 +164,29 @@ static void close_idle(struct conn *c)
     inl_link_close(c->link, 0);
 }
 
+/* Is it the upstream that does not take the rest, or the visitor who does not
+ * send it? */
+static void early_timeout(struct conn *c)
+{
+    uint64_t now = c->env->now_ms;
+    uint64_t due = c->idle_since_ms + EARLY_MS;
+
+    if (c->link->out.bytes > 0 && now >= due) {
+        fail(c, 0);
+        return;
+    }
+    (void)inl_timer_at(c->env, &c->timer, due > now ? due : now + EARLY_MS);
+}
+
 static void idle_timeout(struct inl_timer *timer)
 {
     struct conn *c = inl_container(timer, struct conn, timer);
     uint64_t due = c->idle_since_ms + c->upstream->config.idle_ms;
 
+    if (c->state == BUSY && c->response_done) {
+        early_timeout(c);
+        return;
+    }
     if (c->state != IDLE) {
         return; /* make_idle starts it again */
     }
@@ -217,8 +239,12 @@ static void exchange_over(struct conn *c)
 {
     if (c->keep && c->link->out.bytes == 0 && !c->upstream->closed) {
         make_idle(c);
+        return;
+    }
+    conn_gone(c);
+    if (c->link->out.bytes > 0) {
+        inl_link_finish(c->link); /* it answered before it read: it may read */
     } else {
-        conn_gone(c);
         inl_link_close(c->link, 0);
     }
 }
@@ -277,6 +303,10 @@ static void on_end(struct inl_http1 *h, const struct inlets_head *trailers,
 
     (void)h;
     c->response_done = true;
+    if (!c->request_done) {
+        c->idle_since_ms = c->env->now_ms;
+        (void)inl_timer_at(c->env, &c->timer, c->env->now_ms + EARLY_MS);
+    }
     inl_flow_end(&c->flow, trailers);
 }
 
@@ -399,6 +429,9 @@ static void conn_taken(void *machine, size_t n)
     struct conn *c = machine;
 
     (void)n;
+    if (c->response_done) {
+        c->idle_since_ms = c->env->now_ms; /* it takes the rest */
+    }
     inl_flow_credit_sent(&c->flow, &c->unpaid, c->link->out.bytes);
 }
 

@@ -22,11 +22,14 @@ def root():
 def files(top):
     """All files that are ours, as paths relative to top: what git has or
     would take; without git, all but what is built or fetched."""
-    listed = subprocess.run(
-        ['git', '-C', str(top), 'ls-files', '-coz', '--exclude-standard'],
-        capture_output=True, text=True)
-    if listed.returncode == 0 and listed.stdout:
-        names = listed.stdout.split('\0')
+    try:
+        listed = subprocess.run(
+            ['git', '-C', str(top), 'ls-files', '-coz', '--exclude-standard'],
+            capture_output=True, text=True).stdout
+    except OSError:     # no git here
+        listed = ''
+    if listed:
+        names = listed.split('\0')
     else:
         names = [str(path.relative_to(top)) for path in top.rglob('*')]
     paths = sorted({pathlib.PurePosixPath(name) for name in names if name})

@@ -8,6 +8,7 @@
  *   /continue    100 (Continue), then as /sum
  *   /echo        sends the body back as it comes, chunked
  *   /early       answers 413 at once, body unread and unwanted
+ *   /rude        answers at once, keeps the connection and reads no more
  *   /hints       103, then as /len/5
  *   /empty/S     status S without body (204, 304)
  *   /hang        says nothing
@@ -106,6 +107,9 @@ static void answer_head(struct conn *c)
         say(c, "HTTP/1.1 413 No\r\nContent-Length: 2\r\n"
                "Connection: close\r\n\r\nno");
         fin(c);
+    } else if (starts(c, "/rude", &n)) {
+        say(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno");
+        c->end->paused = true;
     } else if (starts(c, "/continue", &n)) {
         say(c, "HTTP/1.1 100 Continue\r\n\r\n");
     } else if (starts(c, "/echo", &n)) {

@@ -217,6 +217,37 @@ static void test_early_response(void **state)
     }
 }
 
+/* It answers, keeps the connection and does not read the rest: nothing is
+ * held for it for ever. One that reads slowly may take its time. */
+static void test_early_and_rude(void **state)
+{
+    (void)state;
+    for (unsigned polite = 0; polite < 2; polite++) {
+        struct world_chain c;
+        struct world_visitor *v;
+        struct world_end *origin;
+
+        world_chain_open(&c, 1, NULL);
+        v = world_visit(c.exit);
+        wh_expect(&v->http, false);
+        world_send(v, "POST /rude HTTP/1.1\r\nHost: app.test\r\n"
+                      "Content-Length: 1000000\r\n\r\n");
+        world_write_body(v->end, 7, 1000000);
+        world_run(c.w, 1000);
+        assert_true(world_is_whole(v, 0));
+        assert_int_equal(inl_session_nstreams(world_exit_session(c.exit)), 1);
+        origin = &c.w->last_dialed->end[1];
+        origin->pipe->net.rate = 5; /* 200 s for all of it */
+        origin->paused = polite == 0;
+        world_run(c.w, polite == 0 ? 65000 : 300000);
+        assert_int_equal(inl_session_nstreams(world_exit_session(c.exit)), 0);
+        assert_int_equal(inl_session_nstreams(world_dev_session(c.dev)), 0);
+        assert_int_equal(c.origin->body_ended, polite == 1);
+        world_visitor_free(v);
+        world_chain_close(&c);
+    }
+}
+
 static void test_pipelining(void **state)
 {
     (void)state;
@@ -526,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_expect_continue),
         cmocka_unit_test(test_early_response),
+        cmocka_unit_test(test_early_and_rude),
         cmocka_unit_test(test_pipelining),
         cmocka_unit_test(test_pipelining_much),
         cmocka_unit_test(test_upgrade),
