@@ -46,7 +46,10 @@ def cut_answers_never_end_cleanly(w):
         for version in ('HTTP/1.1', 'HTTP/1.0'):
             with w.visitor(server) as visitor:
                 visitor.ask(target=target, version=version)
-                head = visitor.final_head()
+                try:
+                    head = visitor.final_head()
+                except Cut:
+                    continue    # the reset overtook the head
                 if head.status == 502:
                     continue    # the cut was noticed before the head left
                 equal(head.status, 200, target)
