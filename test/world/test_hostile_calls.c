@@ -138,7 +138,7 @@ static void say_body(struct hostile *h)
 {
     struct world *w = h->arena->c.w;
     uint8_t bytes[30000];
-    size_t n = world_below(w, world_below(w, 4) == 0 ? 30000 : 900);
+    size_t n = world_below(w, world_below(w, 2) == 0 ? 30000 : 900);
 
     n = n < h->flow.tx_credit ? n : h->flow.tx_credit;
     if ((!h->is_caller && !h->said_head) || h->ended || h->flow.tx_ended ||
@@ -261,6 +261,11 @@ static void on_credit(struct inl_flow *f, size_t bytes)
     struct hostile *h = inl_container(f, struct hostile, flow);
 
     WORLD_CHECK(!h->stopped && bytes > 0);
+    /* a stream has just sent a piece of what we gave it: gone, in its turn */
+    if (!h->arena->calm && h->sent > 20000 &&
+        world_below(h->arena->c.w, 5) == 0) {
+        inl_flow_stop(&h->flow, INLETS_ECANCELED);
+    }
     act(h);
 }
 
@@ -310,6 +315,7 @@ struct user {
     struct arena *arena;
     struct inlets_exchange *x;
     unsigned depth, failed;
+    bool aborted; /* then only on_close may come */
 };
 
 static void user_act(struct user *u)
@@ -354,6 +360,7 @@ static void user_act(struct user *u)
         case 8:
             if (world_below(w, 4) == 0) {
                 inlets_exchange_abort(u->x);
+                u->aborted = true;
             }
             break;
         case 9:
@@ -370,6 +377,7 @@ static void user_body(struct inlets_exchange *x, struct inlets_slice data,
                       void *user)
 {
     WORLD_CHECK(((struct user *)user)->x == x && data.len > 0);
+    WORLD_CHECK(!((struct user *)user)->aborted);
     user_act(user);
 }
 
@@ -378,12 +386,14 @@ static void user_end(struct inlets_exchange *x,
 {
     (void)trailers;
     WORLD_CHECK(((struct user *)user)->x == x);
+    WORLD_CHECK(!((struct user *)user)->aborted);
     user_act(user);
 }
 
 static void user_writable(struct inlets_exchange *x, void *user)
 {
     WORLD_CHECK(((struct user *)user)->x == x);
+    WORLD_CHECK(!((struct user *)user)->aborted);
     user_act(user);
 }
 

@@ -542,6 +542,34 @@ static void test_odd_and_allowed(void **state)
     world_chain_close(&s.c);
 }
 
+/* Shorter or longer than it said: cut, and what follows on the connection is
+ * never read as its body. */
+static void test_other_lengths(void **state)
+{
+    (void)state;
+    for (size_t n = 8; n <= 12; n++) {
+        struct stage s;
+
+        stage_open(&s, n, false);
+        visit_evil(&s, 1, false);
+        wh_expect(&s.v[0]->http, false); /* pipelined */
+        world_send(s.v[0], "GET /2 HTTP/1.1\r\nHost: evil.test\r\n\r\n");
+        peer_head(s.p, 1, 0, 200, 10);
+        peer_data(s.p, 1, END, n);
+        world_run(s.c.w, 50);
+        peer_head(s.p, s.p->last_stream, 0, 200, 3);
+        peer_data(s.p, s.p->last_stream, END, 3);
+        world_run(s.c.w, 5000);
+        assert_int_equal(s.v[0]->nanswers, n == 10 ? 2 : 1);
+        assert_true(world_is_whole(s.v[0], 0) == (n == 10));
+        assert_true(s.v[0]->answers[0].len <= (n < 10 ? n : 10));
+        assert_true(s.v[0]->gone == (n != 10));
+        world_visitor_free(s.v[0]);
+        peer_free(s.p);
+        world_chain_close(&s.c);
+    }
+}
+
 /* 101 for a visitor who did not ask for it: that stream is broken, and the
  * visitor's connection is never turned into a tunnel of raw bytes. */
 static void test_unasked_101(void **state)
@@ -927,6 +955,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clients_that_cheat),
         cmocka_unit_test(test_odd_and_allowed),
+        cmocka_unit_test(test_other_lengths),
         cmocka_unit_test(test_unasked_101),
         cmocka_unit_test(test_never_acks),
         cmocka_unit_test(test_goaway_of_a_client),
