@@ -222,12 +222,16 @@ static void on_frame(struct world_peer *p, const uint8_t *f, size_t n)
 
     WORLD_CHECK(f[0] < PEER_TYPES);
     p->frames[f[0]]++;
+    WORLD_CHECK(stream == 0 || stream >= PEER_STREAMS || !p->reset[stream]);
     if (f[0] == 5) {
         WORLD_CHECK(stream > p->last_stream);
         p->last_stream = stream;
     } else if (f[0] == 7 && stream < PEER_STREAMS) {
         p->data[stream] += n - 9;
     } else if (f[0] == 10) {
+        if (stream < PEER_STREAMS) {
+            p->reset[stream] = true;
+        }
         p->last_reset = stream;
         p->last_reset_err = (uint32_t)number(f + 9, 4);
     }

@@ -27,6 +27,7 @@ struct world_peer {
     unsigned frames[PEER_TYPES]; /* by type */
     uint32_t last_stream;        /* of the latest OPEN */
     uint32_t last_reset, last_reset_err;
+    bool reset[PEER_STREAMS];    /* a RESET came: nothing may follow */
     uint64_t data[PEER_STREAMS]; /* DATA bytes by stream */
     unsigned pongs;
     unsigned close_code; /* 0: none came */

@@ -378,6 +378,10 @@ static void user_body(struct inlets_exchange *x, struct inlets_slice data,
 {
     WORLD_CHECK(((struct user *)user)->x == x && data.len > 0);
     WORLD_CHECK(!((struct user *)user)->aborted);
+    if (world_below(((struct user *)user)->arena->c.w, 8) == 0) {
+        ((struct user *)user)->aborted = true;
+        inlets_exchange_abort(x);
+    }
     user_act(user);
 }
 
@@ -609,6 +613,25 @@ static void arena_close(struct arena *a)
     world_chain_close(&a->c);
 }
 
+/* From outside of all callbacks, too. */
+static void poke(struct arena *a)
+{
+    struct inl_list *n, *tmp;
+
+    inl_list_each(&a->users, n, tmp)
+    {
+        if (world_below(a->c.w, 3) == 0) {
+            user_act(inl_container(n, struct user, node));
+        }
+    }
+    inl_list_each(&a->ends, n, tmp)
+    {
+        if (world_below(a->c.w, 6) == 0) {
+            act(inl_container(n, struct hostile, node));
+        }
+    }
+}
+
 static void run_seed(uint64_t seed)
 {
     struct arena a;
@@ -621,6 +644,7 @@ static void run_seed(uint64_t seed)
             call_something(&a);
         }
         world_run(a.c.w, world_below(a.c.w, 5));
+        poke(&a);
         if (world_below(a.c.w, 6) == 0) {
             world_visitor_leave(a.v[world_below(a.c.w, i + 1)],
                                 world_below(a.c.w, 2) == 0);
@@ -628,6 +652,10 @@ static void run_seed(uint64_t seed)
         if (a.target.route == NULL && world_below(a.c.w, 2) == 0) {
             open_target(&a, "x.test", &a.target, &a.service);
         }
+    }
+    for (unsigned i = 0; i < 10; i++) {
+        world_run(a.c.w, 20);
+        poke(&a);
     }
     world_run(a.c.w, 3000);
     for (unsigned i = 0; i < VISITORS; i++) {
@@ -693,6 +721,54 @@ static void test_request_after_abort(void **state)
     world_visitor_free(v);
     inl_router_remove(&c.exit->router, &target);
     inl_local_fini(&local);
+    world_chain_close(&c);
+}
+
+/* A service that ends everything while it is being opened, and then refuses:
+ * the visitor has been answered, once. */
+struct quitter {
+    struct inl_service service;
+    struct inl_failover *failover;
+    unsigned opened;
+};
+
+static int quitter_open(struct inl_service *s, const struct inl_request *req,
+                        struct inl_flow *caller)
+{
+    struct quitter *q = inl_container(s, struct quitter, service);
+
+    (void)req;
+    (void)caller;
+    q->opened++;
+    inl_failover_fini(q->failover);
+    return INLETS_EUNAVAILABLE;
+}
+
+static const struct inl_service_ops quitter_ops = {quitter_open};
+
+static void test_end_while_opening(void **state)
+{
+    struct quitter q = {.service = {&quitter_ops}};
+    struct inl_target target;
+    struct inl_endpoint e;
+    struct world_chain c;
+    struct world_visitor *v;
+
+    (void)state;
+    world_chain_open(&c, 1, NULL);
+    q.failover = &c.exit->failover;
+    inl_target_init(&target, &q.service);
+    assert_int_equal(inl_endpoint_parse(inl_str("quit.test"), &e), 0);
+    assert_int_equal(inl_router_add(&c.exit->router, &e, &target), 0);
+    v = world_visit(c.exit);
+    wh_expect(&v->http, false);
+    world_send(v, "GET / HTTP/1.1\r\nHost: quit.test\r\n\r\n");
+    world_run(c.w, 1000);
+    assert_int_equal(q.opened, 1);
+    assert_int_equal(v->nanswers, 1);
+    assert_true(world_is_whole(v, 0));
+    world_visitor_free(v);
+    inl_router_remove(&c.exit->router, &target);
     world_chain_close(&c);
 }
 
@@ -796,6 +872,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hostile_callbacks),
         cmocka_unit_test(test_request_after_abort),
+        cmocka_unit_test(test_end_while_opening),
         cmocka_unit_test(test_after_the_end),
         cmocka_unit_test(test_never_began),
     };
