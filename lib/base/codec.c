@@ -105,3 +105,30 @@ void inl_hex_encode(const void *ptr, size_t n, char *out)
         *out++ = "0123456789abcdef"[p[i] & 0x0f];
     }
 }
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool inl_hex_decode(struct inlets_slice text, void *out, size_t n)
+{
+    uint8_t *p = out;
+
+    if (text.len != 2 * n) {
+        return false;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if (hex_digit(text.ptr[i]) < 0) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        p[i] = (uint8_t)(hex_digit(text.ptr[2 * i]) << 4 |
+                         hex_digit(text.ptr[2 * i + 1]));
+    }
+    return true;
+}

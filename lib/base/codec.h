@@ -3,6 +3,7 @@
 #define INL_BASE_CODEC_H
 
 #include <inlets/types.h>
+#include <stdbool.h>
 
 /* Bytes that base64 of n bytes takes, without NUL. */
 #define INL_BASE64_LEN(n) (((n) + 2) / 3 * 4)
@@ -14,5 +15,8 @@ void inl_base64_encode(const void *ptr, size_t n, char *out);
 int64_t inl_base64_decode(struct inlets_slice text, void *out, size_t size);
 /* Writes 2n lower-case digits, no NUL. */
 void inl_hex_encode(const void *ptr, size_t n, char *out);
+/* Exactly 2n lower-case digits to n bytes; false, and nothing is written, for
+ * anything else. */
+bool inl_hex_decode(struct inlets_slice text, void *out, size_t n);
 
 #endif

@@ -369,7 +369,7 @@ static void dial(struct inl_reconnect *r)
 
     set_state(client, INLETS_CLIENT_CONNECTING, 0);
     if (!client->closed && client->state == INLETS_CLIENT_CONNECTING) {
-        inl_uplink_start(&client->uplink, inl_str(client->token));
+        inl_uplink_start(&client->uplink, inl_str(client->token), NULL);
     }
 }
 

@@ -39,6 +39,7 @@ static const struct type_rule rules[] = {
     [INL_FRAME_CREDIT] = {STREAM_ANY, INL_FRAME_MAX_CONTROL},
     [INL_FRAME_RESET] = {STREAM_SOME, INL_FRAME_MAX_CONTROL},
     [INL_FRAME_GOAWAY] = {STREAM_NONE, INL_FRAME_MAX_CONTROL},
+    [INL_FRAME_SPREAD] = {STREAM_NONE, INL_FRAME_MAX_CONTROL},
 };
 static const struct type_rule optional_rule = {STREAM_ANY,
                                                INL_FRAME_MAX_CONTROL};

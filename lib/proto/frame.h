@@ -5,6 +5,7 @@
 #define INL_PROTO_FRAME_H
 
 #include "base/queue.h"
+#include "proto/ticket.h"
 #include <inlets/err.h>
 #include <inlets/types.h>
 #include <stdbool.h>
@@ -12,9 +13,9 @@
 
 /* Header: type (1) flags (1) payload length (3) stream (4), big endian. */
 #define INL_FRAME_HEADER 9u
-#define INL_FRAME_MAX_DATA 16384u         /* DATA payload */
-#define INL_FRAME_MAX_HEAD (72u * 1024)   /* OPEN, HEAD, TRAILERS payload */
-#define INL_FRAME_MAX_CONTROL 4096u       /* any other */
+#define INL_FRAME_MAX_DATA 16384u       /* DATA payload */
+#define INL_FRAME_MAX_HEAD (72u * 1024) /* OPEN, HEAD, TRAILERS payload */
+#define INL_FRAME_MAX_CONTROL 4096u     /* any other */
 
 enum inl_frame_type {
     INL_FRAME_HELLO = 0x01,    /* stream 0; first, each way */
@@ -27,7 +28,8 @@ enum inl_frame_type {
     INL_FRAME_TRAILERS = 0x08, /* ends a direction with trailers */
     INL_FRAME_CREDIT = 0x09,   /* send up to byte N (stream 0: session) */
     INL_FRAME_RESET = 0x0a,    /* the stream is over, with a reason */
-    INL_FRAME_GOAWAY = 0x0b    /* stream 0; no new streams please */
+    INL_FRAME_GOAWAY = 0x0b,   /* stream 0; no new streams please */
+    INL_FRAME_SPREAD = 0x0c    /* stream 0; server: as in HELLO, anew */
 };
 /* Types from here on are extensions: skipped when unknown. An unknown type
  * below is a protocol error. */
@@ -40,6 +42,7 @@ enum inl_frame_type {
 /* A websocket message begins with one byte that says what follows. */
 #define INL_MESSAGE_LANE 0x00u /* bytes of the lane: frames, counted */
 #define INL_MESSAGE_ACK 0x01u  /* u64: lane bytes received so far */
+#define INL_MESSAGE_MOVE 0x02u /* server: take a fresh websocket, please */
 
 struct inl_frame {
     uint8_t type, flags;
@@ -78,11 +81,17 @@ int inl_frame_feed(struct inl_frame_reader *r, const uint8_t *p, size_t n);
 
 /* HELLO: parameters as key (u16) length (u16) value; unknown keys skipped. */
 struct inl_hello {
-    uint32_t version;        /* 1 */
-    uint32_t stream_window;  /* bytes per stream before credit */
-    uint64_t session_window; /* charged bytes before credit */
-    uint32_t max_streams;    /* that the sender accepts */
+    uint32_t version;          /* 1 */
+    uint32_t stream_window;    /* bytes per stream before credit */
+    uint64_t session_window;   /* charged bytes before credit */
+    uint32_t max_streams;      /* that the sender accepts */
     struct inlets_slice agent; /* "inlets/0.1.0"; at most 128 bytes */
+    /* From the server; 0 is "not said". */
+    uint64_t ticket; /* the session's name for its lanes' handshakes */
+    uint8_t secret[INL_TICKET_SECRET_LEN]; /* of lane 0 */
+    uint32_t resume_ms; /* how long a lane may be without a websocket */
+    uint32_t lanes;     /* at most, of this session; both sides */
+    uint32_t spread_ms; /* spread your first retry over so long */
 };
 #define INL_HELLO_VERSION 1u
 
@@ -136,6 +145,9 @@ int inl_frame_get_credit(struct inlets_slice payload, uint64_t *ret_limit);
 /* RESET: error (u32, 0 = nothing wrong, just no more, else -INLETS_E...). */
 int inl_frame_put_reset(struct inl_queue *q, uint32_t stream, int err);
 int inl_frame_get_reset(struct inlets_slice payload, int *ret_err);
+/* SPREAD: ms (u32). */
+int inl_frame_put_spread(struct inl_queue *q, uint32_t spread_ms);
+int inl_frame_get_spread(struct inlets_slice payload, uint32_t *ret_spread_ms);
 /* GOAWAY: last stream that is still served (u32), error (u32), text. */
 int inl_frame_put_goaway(struct inl_queue *q, uint32_t last_stream, int err,
                          struct inlets_slice text);

@@ -9,6 +9,7 @@
  * Failure: INLETS_EPROTO; INLETS_EVERSION from HELLO. */
 #include "base/slice.h"
 #include "proto/frame_wire.h"
+#include <string.h>
 
 struct cursor {
     const uint8_t *p;
@@ -115,11 +116,14 @@ bool inl_frame_is_visible(struct inlets_slice s)
 /* HELLO: which parameters came; each may come once. */
 struct hello_reader {
     struct inl_hello hello;
-    unsigned seen; /* 1 << key */
+    uint32_t seen; /* 1 << key */
 };
 #define HELLO_NEEDED                                                           \
     (1u << HELLO_VERSION | 1u << HELLO_STREAM_WINDOW |                         \
      1u << HELLO_SESSION_WINDOW | 1u << HELLO_MAX_STREAMS)
+#define HELLO_KNOWN                                                            \
+    (HELLO_NEEDED | 1u << HELLO_AGENT | 1u << HELLO_TICKET |                   \
+     1u << HELLO_RESUME | 1u << HELLO_LANES | 1u << HELLO_SPREAD)
 
 static int take_version(struct hello_reader *h, struct cursor *value)
 {
@@ -139,10 +143,24 @@ static int take_agent(struct hello_reader *h, struct cursor *value)
                : INLETS_EPROTO;
 }
 
+/* Session 0 would say that there is none. */
+static int take_ticket(struct hello_reader *h, struct cursor *value)
+{
+    struct inlets_slice secret;
+
+    h->hello.ticket = take_u64(value);
+    secret = take_rest(value);
+    if (h->hello.ticket == 0 || secret.len != sizeof(h->hello.secret)) {
+        return INLETS_EPROTO;
+    }
+    memcpy(h->hello.secret, secret.ptr, secret.len);
+    return 0;
+}
+
 static int take_known_param(struct hello_reader *h, uint32_t key,
                             struct cursor *value)
 {
-    switch (key) {
+    switch ((enum hello_key)key) {
     case HELLO_VERSION:
         return take_version(h, value);
     case HELLO_STREAM_WINDOW:
@@ -154,8 +172,19 @@ static int take_known_param(struct hello_reader *h, uint32_t key,
     case HELLO_MAX_STREAMS:
         h->hello.max_streams = take_u32(value);
         break;
-    default:
+    case HELLO_AGENT:
         return take_agent(h, value);
+    case HELLO_TICKET:
+        return take_ticket(h, value);
+    case HELLO_RESUME:
+        h->hello.resume_ms = take_u32(value);
+        break;
+    case HELLO_LANES:
+        h->hello.lanes = take_u32(value);
+        break;
+    case HELLO_SPREAD:
+        h->hello.spread_ms = take_u32(value);
+        break;
     }
     return is_exact(value) ? 0 : INLETS_EPROTO;
 }
@@ -171,7 +200,7 @@ static int take_param(struct hello_reader *h, struct cursor *c)
     if (c->short_of_bytes || (h->seen == 0 && key != HELLO_VERSION)) {
         return INLETS_EPROTO;
     }
-    if (key < HELLO_VERSION || key > HELLO_AGENT) {
+    if (key >= 32 || (HELLO_KNOWN & 1u << key) == 0) {
         return 0;
     }
     if ((h->seen & 1u << key) != 0) {
@@ -225,6 +254,11 @@ int inl_frame_get_unroute(struct inlets_slice payload, uint32_t *ret_route)
     }
     *ret_route = route;
     return 0;
+}
+
+int inl_frame_get_spread(struct inlets_slice payload, uint32_t *ret_spread_ms)
+{
+    return inl_frame_get_unroute(payload, ret_spread_ms); /* a number, too */
 }
 
 /* ROUTED and GOAWAY: a number, an error, why in words. */

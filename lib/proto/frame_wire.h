@@ -12,16 +12,24 @@
 #define TRAILERS_FIXED 2u
 #define FIELD_FIXED 4u
 
-/* HELLO parameters; 0x10 to 0x1f are reserved for resuming a lane. */
+/* HELLO parameters; 0x10 to 0x1f are about lanes. */
 enum hello_key {
     HELLO_VERSION = 0x01,
     HELLO_STREAM_WINDOW = 0x02,
     HELLO_SESSION_WINDOW = 0x03,
     HELLO_MAX_STREAMS = 0x04,
-    HELLO_AGENT = 0x05
+    HELLO_AGENT = 0x05,
+    HELLO_TICKET = 0x10,
+    HELLO_RESUME = 0x11,
+    HELLO_LANES = 0x12,
+    HELLO_SPREAD = 0x13
 };
 #define HELLO_PARAM 4u /* bytes of a parameter's key and length */
 #define HELLO_MAX_AGENT 128u
+#define HELLO_TICKET_LEN (8u + INL_TICKET_SECRET_LEN)
+/* Nine parameters, each as long as it can be. */
+#define HELLO_MAX                                                              \
+    (9 * HELLO_PARAM + 6 * 4u + 8 + HELLO_MAX_AGENT + HELLO_TICKET_LEN)
 
 /* Where a head is used: each has its own rules. */
 enum head_kind { HEAD_OPEN, HEAD_RESPONSE, HEAD_TRAILERS };

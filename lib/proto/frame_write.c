@@ -52,17 +52,31 @@ static uint8_t *put_u32_param(uint8_t *p, enum hello_key key, uint32_t v)
     return put_u32(put_u16(put_u16(p, key), 4), v);
 }
 
+static uint8_t *put_u32_if(uint8_t *p, enum hello_key key, uint32_t v)
+{
+    return v == 0 ? p : put_u32_param(p, key, v);
+}
+
+static uint8_t *put_ticket(uint8_t *p, const struct inl_hello *hello)
+{
+    if (hello->ticket == 0) {
+        return p;
+    }
+    p = put_u16(put_u16(p, HELLO_TICKET), HELLO_TICKET_LEN);
+    p = put_u64(p, hello->ticket);
+    return put_slice(p, inl_slice(hello->secret, sizeof(hello->secret)));
+}
+
 int inl_frame_put_hello(struct inl_queue *q, const struct inl_hello *hello)
 {
-    uint8_t buf[INL_FRAME_HEADER + 5 * HELLO_PARAM + 20 + HELLO_MAX_AGENT];
-    const size_t n = 5 * HELLO_PARAM + 20 + hello->agent.len;
-    uint8_t *p;
+    uint8_t buf[INL_FRAME_HEADER + HELLO_MAX];
+    uint8_t *p = buf + INL_FRAME_HEADER;
+    int err;
 
     if (hello->agent.len > HELLO_MAX_AGENT ||
         !inl_slice_is_field_value(hello->agent)) {
         return INLETS_EINVAL;
     }
-    p = put_header(buf, INL_FRAME_HELLO, 0, n, 0);
     p = put_u32_param(p, HELLO_VERSION, hello->version);
     p = put_u32_param(p, HELLO_STREAM_WINDOW, hello->stream_window);
     p = put_u16(put_u16(p, HELLO_SESSION_WINDOW), 8);
@@ -70,7 +84,15 @@ int inl_frame_put_hello(struct inl_queue *q, const struct inl_hello *hello)
     p = put_u32_param(p, HELLO_MAX_STREAMS, hello->max_streams);
     p = put_u16(put_u16(p, HELLO_AGENT), hello->agent.len);
     p = put_slice(p, hello->agent);
-    return inl_queue_append(q, buf, (size_t)(p - buf));
+    p = put_ticket(p, hello);
+    p = put_u32_if(p, HELLO_RESUME, hello->resume_ms);
+    p = put_u32_if(p, HELLO_LANES, hello->lanes);
+    p = put_u32_if(p, HELLO_SPREAD, hello->spread_ms);
+    (void)put_header(buf, INL_FRAME_HELLO, 0,
+                     (size_t)(p - buf) - INL_FRAME_HEADER, 0);
+    err = inl_queue_append(q, buf, (size_t)(p - buf));
+    inl_wipe(buf, sizeof(buf));
+    return err;
 }
 
 /* A control frame on stream 0: up to two numbers and a text. */
@@ -107,6 +129,15 @@ int inl_frame_put_unroute(struct inl_queue *q, uint32_t route)
 
     put_u32(fixed, route);
     return put_control(q, INL_FRAME_UNROUTE, fixed, sizeof(fixed),
+                       inl_slice(NULL, 0));
+}
+
+int inl_frame_put_spread(struct inl_queue *q, uint32_t spread_ms)
+{
+    uint8_t fixed[4];
+
+    put_u32(fixed, spread_ms);
+    return put_control(q, INL_FRAME_SPREAD, fixed, sizeof(fixed),
                        inl_slice(NULL, 0));
 }
 

@@ -102,6 +102,18 @@ void inl_flow_credit(struct inl_flow *f, size_t bytes)
     }
 }
 
+void inl_flow_hold(struct inl_flow *f, bool held)
+{
+    if (f->peer != NULL && f->peer->ops->hold != NULL) {
+        f->peer->ops->hold(f->peer, held);
+    }
+}
+
+void inl_flow_widen(struct inl_flow *f, size_t bytes)
+{
+    f->tx_credit += bytes;
+}
+
 void inl_flow_credit_sent(struct inl_flow *f, size_t *unpaid, size_t waiting)
 {
     size_t keep = *unpaid < waiting ? *unpaid : waiting;

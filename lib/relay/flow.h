@@ -54,6 +54,9 @@ struct inl_flow_ops {
     /* We may send `bytes` more. Comes after our end too: what was held for
      * us is free again. */
     void (*credit)(struct inl_flow *f, size_t bytes);
+    /* The way to the peer is broken for now (held), or is there again: let
+     * timeouts that wait for the peer stand still. May be NULL. */
+    void (*hold)(struct inl_flow *f, bool held);
 };
 
 struct inl_flow {
@@ -89,6 +92,10 @@ void inl_flow_body(struct inl_flow *f, struct inlets_slice data);
 void inl_flow_end(struct inl_flow *f, const struct inlets_head *trailers);
 void inl_flow_stop(struct inl_flow *f, int err);
 void inl_flow_credit(struct inl_flow *f, size_t bytes);
+void inl_flow_hold(struct inl_flow *f, bool held);
+/* We may send `bytes` more, although the peer has not asked: for an end that
+ * itself bounds what its peers hold (a session, whose window grows). */
+void inl_flow_widen(struct inl_flow *f, size_t bytes);
 
 /* Pays credit for bytes that have left us: *unpaid body bytes were put into
  * an out queue that now holds `waiting` bytes (framing included). Gathers

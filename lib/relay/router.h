@@ -13,6 +13,7 @@
 enum inl_health {
     INL_HEALTH_GOOD,
     INL_HEALTH_SUSPECT, /* has not answered for a while */
+    INL_HEALTH_LOST,    /* without a websocket now; requests may wait */
     INL_HEALTH_OUT      /* takes no new requests */
 };
 
@@ -21,6 +22,7 @@ enum inl_health {
 struct inl_target {
     struct inl_service *service;
     enum inl_health (*health)(struct inl_target *t); /* NULL: good */
+    unsigned (*busy)(struct inl_target *t); /* requests in flight; NULL: 0 */
     struct inl_list node;
     struct inl_route *route; /* NULL: in no router */
     /* Nodes of those who remember it: they are unlinked when it is removed,

@@ -3,32 +3,21 @@
  *   HELLO -> OPEN -> DRAINING -> CLOSED     (any state may go to CLOSED)
  *
  * The owner (node/) makes it, attaches a link, and frees it from `later`
- * after `down`. Routes of the opener are owned here and are taken back one by
- * one before `down`; they belong to the session, so a late close of an old
- * session removes nothing of a new one.
+ * after `down`, which comes when the last lane is down. Lanes are owned here
+ * (session_lane.c), and so are the routes of the opener (session_route.c).
  *
  * What the peer does wrong ends the session with a reason; a frame for a
  * stream that is over is normal (it crossed our RESET) and is ignored, its
- * charged bytes being paid back. */
+ * charged bytes being paid back. A lost websocket ends nothing: see lane.h. */
 #include "relay/session.h"
 
 #include "base/mem.h"
 #include "base/slice.h"
 #include "proto/http1.h"
 #include "relay/forwarding.h"
-#include "relay/session_stream.h"
+#include "relay/session_lane.h"
+#include "relay/session_route.h"
 #include <string.h>
-
-/* A client's endpoint, as the opener sees it. */
-struct session_route {
-    struct inl_map_node node;
-    struct inl_session *session;
-    struct inl_service service; /* opens streams to this route */
-    struct inl_target target;
-    uint32_t id;
-    size_t text_len;
-    char text[];
-};
 
 static const char *const state_names[] = {"hello", "open", "draining",
                                           "closed"};
@@ -40,7 +29,7 @@ static const unsigned moves[] = {
     [INL_SESSION_CLOSED] = 0,
 };
 
-static void move(struct inl_session *s, enum inl_session_state to)
+void inl_session_move(struct inl_session *s, enum inl_session_state to)
 {
     if ((moves[s->state] & 1u << to) == 0) {
         inl_log(s->env, INLETS_LOG_ERROR, "impossible move",
@@ -51,150 +40,6 @@ static void move(struct inl_session *s, enum inl_session_state to)
     inl_env_trace_move(s->env, "session", s->id, state_names[s->state],
                        state_names[to]);
     s->state = to;
-}
-
-/* ---- routes of the opener --------------------------------------------- */
-
-static struct session_route *find_route(struct inl_session *s, uint32_t id)
-{
-    struct inl_map_node *n =
-        inl_map_first(&s->routes, inl_map_hash_u32(&s->routes, id));
-
-    for (; n != NULL; n = inl_map_next(n)) {
-        struct session_route *r = inl_container(n, struct session_route, node);
-
-        if (r->id == id) {
-            return r;
-        }
-    }
-    return NULL;
-}
-
-static void drop_route(struct inl_session *s, struct session_route *r)
-{
-    inl_map_remove(&s->routes, &r->node); /* unroute may close the session */
-    s->ops->unroute(s, &r->target, inl_slice(r->text, r->text_len));
-    inl_free(r);
-}
-
-static void drop_routes(struct inl_session *s)
-{
-    struct inl_map_node *n;
-
-    while ((n = inl_map_walk(&s->routes, NULL)) != NULL) {
-        drop_route(s, inl_container(n, struct session_route, node));
-    }
-}
-
-static enum inl_health route_health(struct inl_target *t)
-{
-    const struct inl_session *s =
-        inl_container(t, struct session_route, target)->session;
-
-    if (s->state != INL_SESSION_OPEN) {
-        return INL_HEALTH_OUT;
-    }
-    return inl_lane_is_suspect(&s->lane) ? INL_HEALTH_SUSPECT : INL_HEALTH_GOOD;
-}
-
-static int route_open(struct inl_service *service,
-                      const struct inl_request *req, struct inl_flow *caller);
-
-static const struct inl_service_ops route_ops = {.open = route_open};
-
-static struct session_route *route_new(struct inl_session *s, uint32_t id,
-                                       struct inlets_slice text)
-{
-    struct session_route *r = inl_malloc(sizeof(*r) + text.len);
-
-    if (r == NULL) {
-        return NULL;
-    }
-    *r = (struct session_route){
-        .session = s, .service = {&route_ops}, .id = id, .text_len = text.len};
-    memcpy(r->text, text.ptr, text.len);
-    inl_target_init(&r->target, &r->service);
-    r->target.health = route_health;
-    if (inl_map_add(&s->routes, &r->node, inl_map_hash_u32(&s->routes, id)) !=
-        0) {
-        inl_free(r);
-        return NULL;
-    }
-    return r;
-}
-
-/* Takes or refuses an offered endpoint; the answer is the ROUTED frame. */
-static int take_route(struct inl_session *s, uint32_t id,
-                      struct inlets_slice text, struct inlets_slice *ret_why)
-{
-    struct inl_endpoint endpoint;
-    struct session_route *r;
-    int err = inl_endpoint_parse(text, &endpoint);
-
-    if (err == 0 && s->routes.count >= INL_SESSION_MAX_ROUTES) {
-        err = INLETS_ELIMIT;
-    }
-    if (err != 0) {
-        return err;
-    }
-    r = route_new(s, id, text);
-    if (r == NULL) {
-        return INLETS_ENOMEM;
-    }
-    err = s->ops->route(s, &r->target, &endpoint, text, ret_why);
-    if (err != 0) {
-        inl_map_remove(&s->routes, &r->node);
-        inl_free(r);
-    }
-    return err;
-}
-
-/* ---- opening a stream (exit node) ------------------------------------- */
-
-static int may_open(const struct inl_session *s)
-{
-    uint32_t most = s->peer.max_streams < s->max_streams ? s->peer.max_streams
-                                                         : s->max_streams;
-
-    if (s->state != INL_SESSION_OPEN) {
-        return INLETS_EUNAVAILABLE;
-    }
-    if (s->streams.count >= most ||
-        s->control.bytes > INL_SESSION_CONTROL_BYTES) {
-        return INLETS_ELIMIT;
-    }
-    return 0;
-}
-
-static int route_open(struct inl_service *service,
-                      const struct inl_request *req, struct inl_flow *caller)
-{
-    struct session_route *r =
-        inl_container(service, struct session_route, service);
-    struct inl_session *s = r->session;
-    struct inl_stream *st;
-    int err = may_open(s);
-
-    if (err != 0) {
-        return err;
-    }
-    st = inl_stream_new(s, s->last_stream + 1);
-    if (st == NULL) {
-        return INLETS_ENOMEM;
-    }
-    err = inl_frame_put_open(&s->control, st->id, 0, r->id, req->id, req->head);
-    if (err != 0) {
-        inl_stream_remove(st, err);
-        return err;
-    }
-    s->last_stream++;
-    s->streams_served++;
-    inl_flow_tie(caller, &st->flow);
-    inl_lane_wake(&s->lane);
-    if (s->last_stream >= 0x7fffffff) { /* ids are never reused */
-        inl_session_drain(s, 0, INL_LIT("out of stream numbers"));
-    }
-    return 0;
 }
 
 /* ---- serving a stream (dev machine) ----------------------------------- */
@@ -238,8 +83,9 @@ static void serve(struct inl_session *s, struct inl_stream *st, uint32_t route,
     }
 }
 
-static int got_open(struct inl_session *s, const struct inl_frame *f)
+static int got_open(struct inl_session_lane *sl, const struct inl_frame *f)
 {
+    struct inl_session *s = sl->session;
     struct inlets_field fields[INL_FORWARD_MAX_FIELDS];
     char host[INL_HOST_MAX + 1];
     struct inlets_head head;
@@ -251,12 +97,15 @@ static int got_open(struct inl_session *s, const struct inl_frame *f)
                                  INL_FORWARD_MAX_FIELDS);
 
     if (err != 0 || s->role != INL_SESSION_ANSWERER ||
-        f->stream <= s->last_stream || s->streams.count >= s->max_streams) {
+        f->stream <= sl->last_stream || s->streams.count >= s->max_streams ||
+        inl_stream_find(s, f->stream) != NULL) {
         return err != 0 ? err : INLETS_EPROTO;
     }
-    s->last_stream = f->stream;
+    if (f->stream > s->last_stream) {
+        s->last_stream = f->stream;
+    }
     s->streams_served++;
-    st = inl_stream_new(s, f->stream);
+    st = inl_stream_new(s, sl, f->stream);
     if (st == NULL) {
         return INLETS_ENOMEM;
     }
@@ -277,10 +126,17 @@ static int got_open(struct inl_session *s, const struct inl_frame *f)
 
 /* ---- frames of streams ------------------------------------------------ */
 
-/* Was it ever opened? Else the peer made it up. */
-static int check_known(const struct inl_session *s, uint32_t stream)
+/* The stream of a frame; NULL for one that is over. One that was never opened
+ * on this lane is an invention of the peer. */
+static int find(struct inl_session_lane *sl, uint32_t stream,
+                struct inl_stream **ret_stream)
 {
-    return stream > s->last_stream ? INLETS_EPROTO : 0;
+    struct inl_stream *st = inl_stream_find(sl->session, stream);
+
+    *ret_stream = st;
+    return stream > sl->last_stream || (st != NULL && st->lane != sl)
+               ? INLETS_EPROTO
+               : 0;
 }
 
 static void end_got(struct inl_stream *st, const struct inlets_head *trailers)
@@ -290,18 +146,20 @@ static void end_got(struct inl_stream *st, const struct inlets_head *trailers)
     inl_stream_check_done(st);
 }
 
-static int got_head(struct inl_session *s, const struct inl_frame *f)
+static int got_head(struct inl_session_lane *sl, const struct inl_frame *f)
 {
     struct inlets_field fields[INL_FORWARD_MAX_FIELDS];
-    struct inl_stream *st = inl_stream_find(s, f->stream);
+    struct inl_stream *st;
     struct inlets_head head;
     int err =
         inl_frame_get_head(f->payload, &head, fields, INL_FORWARD_MAX_FIELDS);
 
-    if (err != 0 || s->role != INL_SESSION_OPENER || st == NULL) {
-        return err != 0                        ? err
-               : s->role != INL_SESSION_OPENER ? INLETS_EPROTO
-                                               : check_known(s, f->stream);
+    if (err == 0) {
+        err = sl->session->role == INL_SESSION_OPENER ? find(sl, f->stream, &st)
+                                                      : INLETS_EPROTO;
+    }
+    if (err != 0 || st == NULL) {
+        return err;
     }
     if (st->got_head || st->rx_end_got ||
         ((f->flags & INL_FRAME_END) != 0 && head.status < 200)) {
@@ -322,55 +180,60 @@ static int got_head(struct inl_session *s, const struct inl_frame *f)
     return 0;
 }
 
-static int got_trailers(struct inl_session *s, const struct inl_frame *f)
+static int got_trailers(struct inl_session_lane *sl, const struct inl_frame *f)
 {
     struct inlets_field fields[INL_FORWARD_MAX_FIELDS];
-    struct inl_stream *st = inl_stream_find(s, f->stream);
+    struct inl_stream *st = NULL;
     struct inlets_head head;
     int err = inl_frame_get_trailers(f->payload, &head, fields,
                                      INL_FORWARD_MAX_FIELDS);
 
-    if (err != 0 || st == NULL) {
-        return err != 0 ? err : check_known(s, f->stream);
+    if (err == 0) {
+        err = find(sl, f->stream, &st);
     }
-    if (st->rx_end_got || (s->role == INL_SESSION_OPENER && !st->got_head)) {
+    if (err != 0 || st == NULL) {
+        return err;
+    }
+    if (st->rx_end_got ||
+        (sl->session->role == INL_SESSION_OPENER && !st->got_head)) {
         return INLETS_EPROTO;
     }
     end_got(st, &head);
     return 0;
 }
 
-static int got_credit(struct inl_session *s, const struct inl_frame *f)
+static void got_session_credit(struct inl_session *s, uint64_t limit)
 {
-    struct inl_stream *st;
+    bool blocked = s->tx_charged == s->tx_charged_limit;
+
+    if (limit > s->tx_charged_limit) {
+        s->tx_charged_limit = limit;
+        if (blocked) {
+            inl_session_unblock(s);
+        }
+    }
+}
+
+static int got_credit(struct inl_session_lane *sl, const struct inl_frame *f)
+{
+    struct inl_stream *st = NULL;
     uint64_t limit;
     int err = inl_frame_get_credit(f->payload, &limit);
 
-    if (err != 0) {
-        return err;
-    }
-    if (f->stream == 0) {
-        bool blocked = s->tx_charged == s->tx_charged_limit;
-
-        if (limit > s->tx_charged_limit) {
-            s->tx_charged_limit = limit;
-            if (blocked) {
-                inl_session_unblock(s);
-            }
-        }
+    if (err == 0 && f->stream == 0) {
+        got_session_credit(sl->session, limit);
         return 0;
     }
-    st = inl_stream_find(s, f->stream);
-    if (st == NULL) {
-        return check_known(s, f->stream);
+    if (err == 0) {
+        err = find(sl, f->stream, &st);
     }
-    if (limit > st->tx_limit) {
+    if (err == 0 && st != NULL && limit > st->tx_limit) {
         st->tx_limit = limit;
         if (st->pending.bytes > 0) {
             inl_stream_schedule(st);
         }
     }
-    return 0;
+    return err;
 }
 
 static int count_reset(struct inl_session *s)
@@ -382,17 +245,20 @@ static int count_reset(struct inl_session *s)
     return ++s->resets > INL_SESSION_MAX_RESETS ? INLETS_ELIMIT : 0;
 }
 
-static int got_reset(struct inl_session *s, const struct inl_frame *f)
+static int got_reset(struct inl_session_lane *sl, const struct inl_frame *f)
 {
-    struct inl_stream *st = inl_stream_find(s, f->stream);
+    struct inl_stream *st = NULL;
     int reason;
     int err = inl_frame_get_reset(f->payload, &reason);
 
     if (err == 0) {
-        err = count_reset(s);
+        err = count_reset(sl->session);
+    }
+    if (err == 0) {
+        err = find(sl, f->stream, &st);
     }
     if (err != 0 || st == NULL) {
-        return err != 0 ? err : check_known(s, f->stream);
+        return err;
     }
     if (reason == 0 && !st->rx_end_got) {
         reason = INLETS_EUPSTREAM; /* "complete", but it is not */
@@ -441,10 +307,11 @@ static int check_data(const struct inl_session *s, const struct inl_stream *st,
 static int on_data(struct inl_lane *lane, uint32_t stream, uint8_t flags,
                    struct inlets_slice piece, bool last)
 {
-    struct inl_session *s = inl_container(lane, struct inl_session, lane);
-    struct inl_stream *st = inl_stream_find(s, stream);
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
+    struct inl_session *s = sl->session;
+    struct inl_stream *st = NULL;
     int err =
-        s->state == INL_SESSION_HELLO ? INLETS_EPROTO : check_known(s, stream);
+        s->state == INL_SESSION_HELLO ? INLETS_EPROTO : find(sl, stream, &st);
 
     if (err == 0 && st != NULL) {
         err = check_data(s, st, piece.len);
@@ -460,6 +327,7 @@ static int on_data(struct inl_lane *lane, uint32_t stream, uint8_t flags,
     if (st->log != NULL) {
         st->log->bytes_in += piece.len;
     }
+    inl_stream_count(st);
     inl_flow_body(&st->flow, piece);
     if (last && (flags & INL_FRAME_END) != 0 && !st->removed) {
         end_got(st, NULL);
@@ -476,49 +344,20 @@ static int got_hello(struct inl_session *s, const struct inl_frame *f)
     if (err != 0) {
         return err;
     }
+    inl_timer_off(s->env, &s->hello_timer);
     s->tx_charged_limit = s->peer.session_window;
-    move(s, INL_SESSION_OPEN);
+    if (s->role == INL_SESSION_ANSWERER) {
+        memcpy(s->lanes[0]->secret, s->peer.secret, sizeof(s->peer.secret));
+        if (s->peer.lanes < s->most_lanes) {
+            s->most_lanes = s->peer.lanes;
+        }
+    }
+    inl_wipe(s->peer.secret, sizeof(s->peer.secret));
+    inl_session_lanes_set_resume(s);
+    inl_session_move(s, INL_SESSION_OPEN);
     s->ops->hello(s, &s->peer);
     s->peer.agent = (struct inlets_slice){NULL, 0};
-    return 0;
-}
-
-static int got_route(struct inl_session *s, const struct inl_frame *f)
-{
-    struct inlets_slice text, why = {NULL, 0};
-    uint32_t id;
-    int err = inl_frame_get_route(f->payload, &id, &text);
-
-    if (err != 0 || s->role != INL_SESSION_OPENER ||
-        find_route(s, id) != NULL) {
-        return err != 0 ? err : INLETS_EPROTO;
-    }
-    err = take_route(s, id, text, &why);
-    if (err == INLETS_ENOMEM) {
-        return err; /* not a verdict: the client had better come again */
-    }
-    if (inl_frame_put_routed(
-            &s->control, id, err,
-            why.len > 0 ? why : inl_str(inlets_strerror(err))) != 0) {
-        return INLETS_ENOMEM;
-    }
-    inl_lane_wake(&s->lane);
-    return 0;
-}
-
-static int got_unroute(struct inl_session *s, const struct inl_frame *f)
-{
-    struct session_route *r;
-    uint32_t id;
-    int err = inl_frame_get_unroute(f->payload, &id);
-
-    if (err != 0 || s->role != INL_SESSION_OPENER) {
-        return err != 0 ? err : INLETS_EPROTO;
-    }
-    r = find_route(s, id);
-    if (r != NULL) {
-        drop_route(s, r);
-    }
+    inl_session_want_more(s);
     return 0;
 }
 
@@ -536,32 +375,67 @@ static int got_routed(struct inl_session *s, const struct inl_frame *f)
     return 0;
 }
 
-/* Drained: nothing runs, and both sides know that nothing will. */
-static void close_if_drained(struct inl_session *s)
+static int got_spread(struct inl_session *s, const struct inl_frame *f)
 {
-    if (s->state == INL_SESSION_DRAINING && s->streams.count == 0 &&
-        s->goaway_got && s->goaway_sent && s->control.bytes == 0 &&
-        s->role == INL_SESSION_ANSWERER) {
-        move(s, INL_SESSION_CLOSED);
-        inl_lane_close(&s->lane, 0, 1001, INL_LIT("drained"));
-    }
+    return s->role == INL_SESSION_ANSWERER
+               ? inl_frame_get_spread(f->payload, &s->peer.spread_ms)
+               : INLETS_EPROTO;
 }
 
-static void send_goaway(struct inl_session *s, int err,
-                        struct inlets_slice text)
+/* ---- the goodbye ------------------------------------------------------ */
+
+/* Each lane has its own GOAWAY, since it says: no OPEN comes behind me. */
+static void send_goaways(struct inl_session *s, int err,
+                         struct inlets_slice text)
 {
-    if (!s->goaway_sent) {
-        s->goaway_sent = true;
-        if (inl_frame_put_goaway(&s->control, s->last_stream, err, text) != 0) {
+    for (unsigned i = 0; i < s->nlanes; i++) {
+        struct inl_session_lane *sl = s->lanes[i];
+
+        if (sl->goaway_sent) {
+            continue;
+        }
+        sl->goaway_sent = true;
+        if (inl_frame_put_goaway(&sl->control, s->last_stream, err, text) !=
+            0) {
             inl_session_close(s, INLETS_ENOMEM);
             return;
         }
-        inl_lane_wake(&s->lane);
+        inl_lane_wake(&sl->lane);
     }
 }
 
-static int got_goaway(struct inl_session *s, const struct inl_frame *f)
+static bool is_drained(const struct inl_session *s)
 {
+    for (unsigned i = 0; i < s->nlanes; i++) {
+        const struct inl_session_lane *sl = s->lanes[i];
+
+        if (!sl->goaway_got || !sl->goaway_sent || sl->control.bytes > 0) {
+            return false;
+        }
+    }
+    return s->state == INL_SESSION_DRAINING && s->streams.count == 0;
+}
+
+static void close_lanes(struct inl_session *s, int err, uint16_t code,
+                        struct inlets_slice reason)
+{
+    for (unsigned i = 0; i < s->nlanes; i++) {
+        inl_lane_close(&s->lanes[i]->lane, err, code, reason);
+    }
+}
+
+/* Nothing runs, and both sides know that nothing will. */
+static void close_if_drained(struct inl_session *s)
+{
+    if (s->role == INL_SESSION_ANSWERER && is_drained(s)) {
+        inl_session_move(s, INL_SESSION_CLOSED);
+        close_lanes(s, 0, 1001, INL_LIT("drained"));
+    }
+}
+
+static int got_goaway(struct inl_session_lane *sl, const struct inl_frame *f)
+{
+    struct inl_session *s = sl->session;
     struct inlets_slice text;
     uint32_t last;
     int reason;
@@ -570,48 +444,75 @@ static int got_goaway(struct inl_session *s, const struct inl_frame *f)
     if (err != 0) {
         return err;
     }
-    s->goaway_got = true;
+    sl->goaway_got = true;
     if (s->state == INL_SESSION_OPEN) {
-        move(s, INL_SESSION_DRAINING);
-        drop_routes(s);
+        inl_session_move(s, INL_SESSION_DRAINING);
+        inl_session_drop_routes(s);
         s->ops->goaway(s, reason, text);
     }
-    send_goaway(s, 0, INL_LIT("you asked for it"));
-    inl_lane_wake(&s->lane); /* it may be drained by now */
+    send_goaways(s, 0, INL_LIT("you asked for it"));
+    inl_session_wake(s); /* it may be drained by now */
     return 0;
 }
 
-static int dispatch(struct inl_session *s, const struct inl_frame *f)
+/* ---- events of lanes -------------------------------------------------- */
+
+/* Frames about the session itself belong to lane 0. */
+static int dispatch_session(struct inl_session *s, const struct inl_frame *f)
 {
     switch ((enum inl_frame_type)f->type) {
     case INL_FRAME_ROUTE:
-        return got_route(s, f);
+        return inl_session_got_route(s, f);
     case INL_FRAME_UNROUTE:
-        return got_unroute(s, f);
+        return inl_session_got_unroute(s, f);
     case INL_FRAME_ROUTED:
         return got_routed(s, f);
-    case INL_FRAME_OPEN:
-        return got_open(s, f);
-    case INL_FRAME_HEAD:
-        return got_head(s, f);
-    case INL_FRAME_TRAILERS:
-        return got_trailers(s, f);
-    case INL_FRAME_CREDIT:
-        return got_credit(s, f);
-    case INL_FRAME_RESET:
-        return got_reset(s, f);
-    case INL_FRAME_GOAWAY:
-        return got_goaway(s, f);
+    case INL_FRAME_SPREAD:
+        return got_spread(s, f);
     case INL_FRAME_HELLO:
+    case INL_FRAME_OPEN:
+    case INL_FRAME_HEAD:
     case INL_FRAME_DATA:
+    case INL_FRAME_TRAILERS:
+    case INL_FRAME_CREDIT:
+    case INL_FRAME_RESET:
+    case INL_FRAME_GOAWAY:
     default:
         return INLETS_EPROTO;
     }
 }
 
+static int dispatch(struct inl_session_lane *sl, const struct inl_frame *f)
+{
+    switch ((enum inl_frame_type)f->type) {
+    case INL_FRAME_OPEN:
+        return got_open(sl, f);
+    case INL_FRAME_HEAD:
+        return got_head(sl, f);
+    case INL_FRAME_TRAILERS:
+        return got_trailers(sl, f);
+    case INL_FRAME_CREDIT:
+        return got_credit(sl, f);
+    case INL_FRAME_RESET:
+        return got_reset(sl, f);
+    case INL_FRAME_GOAWAY:
+        return got_goaway(sl, f);
+    case INL_FRAME_HELLO:
+    case INL_FRAME_ROUTE:
+    case INL_FRAME_UNROUTE:
+    case INL_FRAME_ROUTED:
+    case INL_FRAME_SPREAD:
+    case INL_FRAME_DATA:
+    default:
+        return sl->number == 0 ? dispatch_session(sl->session, f)
+                               : INLETS_EPROTO;
+    }
+}
+
 static int on_frame(struct inl_lane *lane, const struct inl_frame *f)
 {
-    struct inl_session *s = inl_container(lane, struct inl_session, lane);
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
+    struct inl_session *s = sl->session;
 
     if (s->state == INL_SESSION_CLOSED) {
         return 0;
@@ -619,56 +520,127 @@ static int on_frame(struct inl_lane *lane, const struct inl_frame *f)
     if (s->state == INL_SESSION_HELLO) {
         return f->type == INL_FRAME_HELLO ? got_hello(s, f) : INLETS_EPROTO;
     }
-    if (s->control.bytes > INL_SESSION_CONTROL_MAX) {
+    if (sl->control.bytes > INL_SESSION_CONTROL_MAX) {
         return INLETS_ELIMIT;
     }
-    return dispatch(s, f);
+    return dispatch(sl, f);
 }
 
 static void on_fill(struct inl_lane *lane, struct inl_queue *q, size_t room)
 {
-    struct inl_session *s = inl_container(lane, struct inl_session, lane);
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
 
-    inl_session_fill(s, q, room);
-    close_if_drained(s);
+    inl_session_fill(sl, q, room);
+    close_if_drained(sl->session);
+}
+
+static void on_confirmed(struct inl_lane *lane)
+{
+    inl_session_lane_confirmed(inl_session_lane_of(lane));
+}
+
+static void on_asked_to_move(struct inl_lane *lane)
+{
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
+    struct inl_session *s = sl->session;
+
+    if (s->role == INL_SESSION_ANSWERER && s->state != INL_SESSION_CLOSED) {
+        s->ops->want(s, sl->number, INL_WANT_MOVE);
+    }
+}
+
+static void on_doubted(struct inl_lane *lane)
+{
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
+    struct inl_session *s = sl->session;
+
+    if (s->role == INL_SESSION_ANSWERER && lane->resume_ms > 0 &&
+        s->state != INL_SESSION_CLOSED) {
+        s->ops->want(s, sl->number, INL_WANT_DOUBT);
+    }
+}
+
+static void on_lost(struct inl_lane *lane, int err)
+{
+    inl_session_lane_lost(inl_session_lane_of(lane), err);
 }
 
 static void stop_streams(struct inl_session *s, int err)
 {
-    struct inl_map_node *n;
-
-    while ((n = inl_map_walk(&s->streams, NULL)) != NULL) {
-        inl_stream_abort(inl_container(n, struct inl_stream, node), err, false);
+    for (unsigned i = 0; i < s->nlanes; i++) {
+        inl_session_stop_list(&s->lanes[i]->streams, err);
     }
+    inl_session_stop_list(&s->parked, err);
+}
+
+static void end(struct inl_session *s, int err)
+{
+    if (s->state != INL_SESSION_CLOSED) {
+        inl_session_move(s, INL_SESSION_CLOSED);
+    }
+    inl_timer_off(s->env, &s->hello_timer);
+    inl_session_drop_routes(s);
+    stop_streams(s, err == 0 ? INLETS_ECLOSED : err);
+}
+
+static uint16_t close_code(int err)
+{
+    return err == INLETS_EGOAWAY ? 1001 : 1000;
 }
 
 /* The peer broke the rules, or said goodbye: what runs is over now, not when
- * the link has lingered. */
+ * the link has lingered. A lane above 0 may be closed alone. */
 static void on_ending(struct inl_lane *lane, int err)
 {
-    struct inl_session *s = inl_container(lane, struct inl_session, lane);
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
+    struct inl_session *s = sl->session;
 
-    if (s->state != INL_SESSION_CLOSED) {
-        move(s, INL_SESSION_CLOSED);
-        drop_routes(s);
-        stop_streams(s, err == 0 ? INLETS_ECLOSED : err);
+    if (s->state == INL_SESSION_CLOSED) {
+        return;
     }
+    if (sl->number > 0 && err == INLETS_ECLOSED) {
+        inl_session_stop_list(&sl->streams, err);
+        return;
+    }
+    end(s, err == 0 ? INLETS_ECLOSED : err);
+    close_lanes(s, err, close_code(err), inl_str(inlets_strerror(err)));
 }
 
+/* Lane 0 takes the session with it, another only its own streams. */
 static void on_down(struct inl_lane *lane, int err)
 {
-    struct inl_session *s = inl_container(lane, struct inl_session, lane);
+    struct inl_session_lane *sl = inl_session_lane_of(lane);
+    struct inl_session *s = sl->session;
 
-    if (s->state != INL_SESSION_CLOSED) {
-        move(s, INL_SESSION_CLOSED);
+    inl_session_stop_list(&sl->streams, err == 0 ? INLETS_ECLOSED : err);
+    if (sl->number == 0) {
+        s->err = err;
+        end(s, err);
+        close_lanes(s, err, close_code(err), INL_LIT("lane 0 is gone"));
+    } else if (s->state != INL_SESSION_CLOSED) {
+        s->wants_more = false;
+        if (s->ops->lane != NULL) {
+            s->ops->lane(s, sl->number, INLETS_ETIMEDOUT);
+        }
     }
-    drop_routes(s);
-    stop_streams(s, err == 0 ? INLETS_ECLOSED : err);
-    s->ops->down(s, err);
+    inl_session_lane_remove(sl);
+    inl_session_wake(s); /* drained without it? */
+    if (s->nlanes == 0) {
+        s->ops->down(s, s->err);
+    }
 }
 
-static const struct inl_lane_ops lane_ops = {on_frame, on_data, on_fill,
-                                             on_ending, on_down};
+const struct inl_lane_ops inl_session_lane_ops = {
+    .on_frame = on_frame,
+    .on_data = on_data,
+    .fill = on_fill,
+    .confirmed = on_confirmed,
+    .asked_to_move = on_asked_to_move,
+    .doubted = on_doubted,
+    .lost = on_lost,
+    .ending = on_ending,
+    .down = on_down,
+};
 
 /* ---- life ------------------------------------------------------------- */
 
@@ -682,16 +654,66 @@ static void init_maps(struct inl_session *s)
     s->id = seeds[0] >> 32;
 }
 
-struct inl_session *inl_session_new(struct inl_env *env,
-                                    const struct inl_session_config *config)
+static void hello_timeout(struct inl_timer *timer)
 {
-    const struct inl_hello hello = {
+    inl_session_close(inl_container(timer, struct inl_session, hello_timer),
+                      INLETS_ETIMEDOUT);
+}
+
+static void init_lists(struct inl_session *s)
+{
+    inl_list_init(&s->parked);
+    inl_timer_init(&s->pressure, inl_session_relieve);
+    inl_timer_init(&s->park_timer, inl_session_park_timeout);
+    inl_timer_init(&s->hello_timer, hello_timeout);
+}
+
+/* The opener gives the session its name in tickets. */
+static int put_hello(struct inl_session *s,
+                     const struct inl_session_config *config)
+{
+    struct inl_session_lane *sl = s->lanes[0];
+    struct inl_hello hello = {
         .version = INL_HELLO_VERSION,
         .stream_window = INL_FLOW_WINDOW,
         .session_window = INL_SESSION_WINDOW,
         .max_streams = config->max_streams,
         .agent = config->agent,
+        .lanes = s->most_lanes,
     };
+    int err;
+
+    if (s->role == INL_SESSION_OPENER &&
+        (s->resume_ms > 0 || s->most_lanes > 1)) {
+        do {
+            inl_env_random(s->env, &s->ticket, sizeof(s->ticket));
+        } while (s->ticket == 0);
+        inl_env_random(s->env, sl->secret, sizeof(sl->secret));
+        hello.ticket = s->ticket;
+        memcpy(hello.secret, sl->secret, sizeof(hello.secret));
+        hello.resume_ms = s->resume_ms;
+    }
+    hello.spread_ms = config->spread_ms;
+    err = inl_frame_put_hello(&sl->control, &hello);
+    inl_wipe(hello.secret, sizeof(hello.secret));
+    return err;
+}
+
+static unsigned lanes_of(const struct inl_session_config *config)
+{
+    unsigned lanes = config->lanes;
+
+    if (config->role == INL_SESSION_ANSWERER) {
+        return INL_SESSION_LANES; /* as many as it may come to want */
+    }
+    return lanes == 0                  ? 1
+           : lanes < INL_SESSION_LANES ? lanes
+                                       : INL_SESSION_LANES;
+}
+
+struct inl_session *inl_session_new(struct inl_env *env,
+                                    const struct inl_session_config *config)
+{
     struct inl_session *s = inl_calloc(1, sizeof(*s));
 
     if (s == NULL) {
@@ -702,14 +724,15 @@ struct inl_session *inl_session_new(struct inl_env *env,
     s->env = env;
     s->role = config->role;
     s->max_streams = config->max_streams;
+    s->resume_ms = config->resume_ms;
+    s->lane_config = config->lane;
+    s->most_lanes = lanes_of(config);
+    s->wanted_lanes = config->lanes;
+    s->next_lane = 1;
     s->rx_charged_limit = s->rx_charged_told = INL_SESSION_WINDOW;
-    inl_list_init(&s->fresh);
-    inl_list_init(&s->bulk);
-    inl_list_init(&s->owing);
-    inl_timer_init(&s->pressure, inl_session_relieve);
+    init_lists(s);
     init_maps(s);
-    inl_lane_init(&s->lane, env, &lane_ops, &config->lane);
-    if (inl_frame_put_hello(&s->control, &hello) != 0) {
+    if (inl_session_lane_new(s, 0) == NULL || put_hello(s, config) != 0) {
         inl_session_free(s);
         return NULL;
     }
@@ -720,36 +743,61 @@ void inl_session_free(struct inl_session *s)
 {
     if (s != NULL) {
         inl_timer_off(s->env, &s->pressure);
-        inl_lane_fini(&s->lane);
+        inl_timer_off(s->env, &s->park_timer);
+        inl_timer_off(s->env, &s->hello_timer);
+        for (unsigned i = 0; i < s->nlanes; i++) {
+            inl_session_lane_free(s->lanes[i]);
+        }
         inl_map_fini(&s->streams);
         inl_map_fini(&s->routes);
-        inl_queue_fini(&s->control);
         inl_free(s);
     }
 }
 
 int inl_session_attach(struct inl_session *s, struct inl_link *link)
 {
-    return inl_lane_attach(&s->lane, link,
-                           s->role == INL_SESSION_OPENER ? INL_WS_SERVER
-                                                         : INL_WS_CLIENT);
+    int err = inl_timer_at(s->env, &s->hello_timer,
+                           s->env->now_ms + INL_SESSION_HELLO_MS);
+
+    if (err == 0) {
+        err = inl_lane_attach(&s->lanes[0]->lane, link,
+                              s->role == INL_SESSION_OPENER ? INL_WS_SERVER
+                                                            : INL_WS_CLIENT);
+    }
+    return err;
 }
 
 int inl_session_offer(struct inl_session *s, uint32_t route,
                       struct inlets_slice endpoint)
 {
-    int err = inl_frame_put_route(&s->control, route, endpoint);
+    int err;
 
-    inl_lane_wake(&s->lane);
+    if (s->state == INL_SESSION_CLOSED) {
+        return INLETS_ECLOSED;
+    }
+    err = inl_frame_put_route(&s->lanes[0]->control, route, endpoint);
+    inl_lane_wake(&s->lanes[0]->lane);
     return err;
 }
 
 int inl_session_withdraw(struct inl_session *s, uint32_t route)
 {
-    int err = inl_frame_put_unroute(&s->control, route);
+    int err;
 
-    inl_lane_wake(&s->lane);
+    if (s->state == INL_SESSION_CLOSED) {
+        return INLETS_ECLOSED;
+    }
+    err = inl_frame_put_unroute(&s->lanes[0]->control, route);
+    inl_lane_wake(&s->lanes[0]->lane);
     return err;
+}
+
+void inl_session_tell_spread(struct inl_session *s, uint32_t spread_ms)
+{
+    if (s->state == INL_SESSION_OPEN &&
+        inl_frame_put_spread(&s->lanes[0]->control, spread_ms) == 0) {
+        inl_lane_wake(&s->lanes[0]->lane);
+    }
 }
 
 void inl_session_drain(struct inl_session *s, int err, struct inlets_slice text)
@@ -757,9 +805,10 @@ void inl_session_drain(struct inl_session *s, int err, struct inlets_slice text)
     if (s->state == INL_SESSION_HELLO) {
         inl_session_close(s, INLETS_EGOAWAY);
     } else if (s->state == INL_SESSION_OPEN) {
-        move(s, INL_SESSION_DRAINING);
-        drop_routes(s);
-        send_goaway(s, err, text);
+        inl_session_move(s, INL_SESSION_DRAINING);
+        inl_session_drop_routes(s);
+        inl_session_stop_list(&s->parked, INLETS_EGOAWAY); /* never sent */
+        send_goaways(s, err, text);
     }
 }
 
@@ -768,11 +817,9 @@ void inl_session_close(struct inl_session *s, int err)
     if (s->state == INL_SESSION_CLOSED) {
         return;
     }
-    move(s, INL_SESSION_CLOSED);
-    drop_routes(s);
-    stop_streams(s, err == 0 ? INLETS_ECLOSED : err);
-    inl_lane_close(&s->lane, err, err == INLETS_EGOAWAY ? 1001 : 1000,
-                   inl_str(err == 0 ? "bye" : inlets_strerror(err)));
+    end(s, err);
+    close_lanes(s, err, close_code(err),
+                inl_str(err == 0 ? "bye" : inlets_strerror(err)));
 }
 
 size_t inl_session_nstreams(const struct inl_session *s)

@@ -1,7 +1,12 @@
 /* session.h: one client's tunnel: its routes, its streams, their credit and
- * schedule, over a lane. The same code at both ends: the opener (exit node)
- * opens streams, the answerer (dev machine) serves them. FRAME.md is the
- * protocol. */
+ * schedule, over one lane or several. The same code at both ends: the opener
+ * (exit node) opens streams, the answerer (dev machine) serves them. FRAME.md
+ * is the protocol.
+ *
+ * Lane 0 is the session's own: routes and the goodbye go over it, and with it
+ * the session ends. The answerer adds others for streams to spread over. A
+ * lane that lost its websocket waits for another (`want` asks the answerer's
+ * owner to dial; the opener's owner hands in what comes with a ticket). */
 #ifndef INL_RELAY_SESSION_H
 #define INL_RELAY_SESSION_H
 
@@ -31,10 +36,35 @@ enum inl_session_role { INL_SESSION_OPENER, INL_SESSION_ANSWERER };
 #define INL_SESSION_CONTROL_BYTES (4u * 1024 * 1024)
 /* Beyond this the peer asks for answers without ever reading them. */
 #define INL_SESSION_CONTROL_MAX (8u * 1024 * 1024)
+/* How long and how many new requests wait for a session that has no websocket
+ * now; then 503. Against a crowd that piles up behind a client that may never
+ * come back. */
+#define INL_SESSION_PARK_MS 2000u
+#define INL_SESSION_PARKED_MAX 256u
+/* How long a peer may take for its HELLO, against those that open tunnels and
+ * say nothing. */
+#define INL_SESSION_HELLO_MS 10000u
+/* Lanes at once. Numbers are never used again, so there are 256 in all. */
+#define INL_SESSION_LANES 8u
+#define INL_SESSION_LANES_AUTO 2u
+/* A stream that has moved so much is bulk: a lane that carries one is less
+ * attractive, and the answerer wants another lane. */
+#define INL_SESSION_BULK_BYTES (1024u * 1024)
+/* How far a stream's window grows. */
+#define INL_SESSION_STREAM_WINDOW_MAX (8u * 1024 * 1024)
 /* Streams ended by the peer's RESET in one second (rapid-reset class). */
 #define INL_SESSION_MAX_RESETS 20000u
 
 struct inl_session;
+struct inl_session_lane;
+
+/* Why the answerer wants a websocket. */
+enum inl_want {
+    INL_WANT_LOST,  /* the lane has none: at once */
+    INL_WANT_DOUBT, /* it has one that does not answer: beside it */
+    INL_WANT_MOVE,  /* the opener asks to leave the present one: beside it */
+    INL_WANT_MORE   /* a new lane */
+};
 
 struct inl_session_ops {
     /* The peer said hello. */
@@ -55,6 +85,13 @@ struct inl_session_ops {
     struct inl_service *(*service)(struct inl_session *s, uint32_t route);
     /* The peer wants no (more) new streams. */
     void (*goaway)(struct inl_session *s, int err, struct inlets_slice text);
+    /* Answerer: dial, with inl_session_ticket(lane), and hand the link to
+     * inl_session_resume. Asked once per reason; a dial that fails is tried
+     * again by the owner, as long as the ticket is still to be had. */
+    void (*want)(struct inl_session *s, unsigned lane, enum inl_want why);
+    /* A lane lost its websocket (err), has another (0), or, for a lane above
+     * 0, is given up (INLETS_ETIMEDOUT). For the log. May be NULL. */
+    void (*lane)(struct inl_session *s, unsigned lane, int err);
     /* The session is over and all its streams are stopped. The owner frees
      * it with inl_session_free, from `later`. */
     void (*down)(struct inl_session *s, int err);
@@ -67,6 +104,13 @@ struct inl_session_config {
     struct inl_lane_config lane;
     uint32_t max_streams;      /* that we accept or open at once */
     struct inlets_slice agent; /* static */
+    /* How long a lane waits for another websocket; 0 turns resuming off. The
+     * answerer waits no longer than the opener says. */
+    uint32_t resume_ms;
+    /* Lanes: opener, how many it takes (0: 1); answerer, how many it wants
+     * (0: a second one when the first carries bulk). */
+    unsigned lanes;
+    uint32_t spread_ms; /* opener: for HELLO */
 };
 
 enum inl_session_state {
@@ -76,24 +120,53 @@ enum inl_session_state {
     INL_SESSION_CLOSED
 };
 
+/* A lane and the schedule of what goes over it. */
+struct inl_session_lane {
+    struct inl_lane lane;
+    struct inl_session *session;
+    unsigned number;
+    uint8_t secret[INL_TICKET_SECRET_LEN];
+    /* Opener: given out, valid beside `secret` until the answerer shows that
+     * it has it. */
+    uint8_t next_secret[INL_TICKET_SECRET_LEN];
+    bool has_next;
+
+    struct inl_queue control; /* frames that go before all data */
+    struct inl_list fresh;    /* streams with data, first window */
+    struct inl_list bulk;     /* streams with data, after it */
+    unsigned turns;           /* of fresh since bulk had one */
+    struct inl_list owing;    /* streams that owe the peer a CREDIT */
+    struct inl_list streams;  /* all that go over it */
+
+    uint32_t last_stream; /* highest id that came or went over it */
+    size_t nstreams, nbulk;
+    bool goaway_sent, goaway_got;
+    struct inl_later free;
+};
+
 struct inl_session {
     const struct inl_session_ops *ops;
     void *owner;
     struct inl_env *env;
     enum inl_session_role role;
     enum inl_session_state state;
-    uint64_t id; /* for the log */
-    struct inl_lane lane;
+    uint64_t id;           /* for the log */
     struct inl_hello peer; /* valid from OPEN on (agent excepted) */
+    struct inl_session_lane *lanes[INL_SESSION_LANES]; /* [0] is lane 0 */
+    unsigned nlanes;
+    unsigned next_lane; /* number of the next new one */
+    unsigned most_lanes, wanted_lanes;
+    bool wants_more; /* `want` was called for a new lane */
+    struct inl_lane_config lane_config;
+    uint32_t resume_ms;
+    uint64_t ticket; /* opener: our name in tickets; 0: none */
     uint32_t max_streams;
 
     struct inl_map streams;
-    uint32_t last_stream;     /* highest id opened */
-    struct inl_queue control; /* frames that go before all data */
-    struct inl_list fresh;    /* streams with data, first window */
-    struct inl_list bulk;     /* streams with data, after it */
-    unsigned turns;           /* of fresh since bulk had one */
-    struct inl_list owing;    /* streams that owe the peer a CREDIT */
+    uint32_t last_stream;   /* highest id opened */
+    struct inl_list parked; /* opener: streams that wait for a lane */
+    size_t nparked;
+    struct inl_timer park_timer, hello_timer;
 
     uint64_t tx_charged, tx_charged_limit;
     uint64_t rx_charged, rx_charged_limit, rx_charged_told;
@@ -103,8 +176,9 @@ struct inl_session {
     unsigned resets;
 
     struct inl_map routes; /* opener: struct session_route by id */
+    uint32_t last_route;
     uint64_t streams_served, bytes_in, bytes_out;
-    bool goaway_sent, goaway_got;
+    int err; /* why it is over */
 };
 
 /* NULL when out of memory. */
@@ -128,5 +202,38 @@ void inl_session_drain(struct inl_session *s, int err,
 void inl_session_close(struct inl_session *s, int err);
 
 size_t inl_session_nstreams(const struct inl_session *s);
+/* Does every lane have its websocket? */
+bool inl_session_is_up(const struct inl_session *s);
+
+/* ---- websockets for lanes --------------------------------------------- */
+
+/* Answerer: what to show in the handshake of a websocket for `lane`. False:
+ * there is nothing to resume (any more); only a new session will do. */
+bool inl_session_ticket(const struct inl_session *s, unsigned lane,
+                        struct inl_ticket *ret_ticket);
+/* Answerer: the server answered with a ticket: the link is the lane's. Errors:
+ * INLETS_EPROTO (the answer cannot be; the session is closed), INLETS_ENOMEM
+ * (try again), INLETS_ECLOSED (the lane is gone): the caller keeps the link. */
+int inl_session_resume(struct inl_session *s, struct inl_link *link,
+                       const struct inl_ticket *shown,
+                       const struct inl_ticket *answer);
+/* Answerer: the server does not know the ticket. For lane 0 the session is
+ * over; another lane is given up, with its streams. */
+void inl_session_forget(struct inl_session *s, unsigned lane);
+
+/* Opener: would this ticket be taken? 0 and what to answer (the secret is
+ * new each time), or INLETS_EUNAVAILABLE. */
+int inl_session_check_ticket(struct inl_session *s,
+                             const struct inl_ticket *shown,
+                             struct inl_ticket *ret_answer);
+/* Opener: right behind it, once the 101 is in link->out. INLETS_ENOMEM: the
+ * caller keeps the link. */
+int inl_session_take(struct inl_session *s, struct inl_link *link,
+                     const struct inl_ticket *shown,
+                     const struct inl_ticket *answer);
+/* Opener: asks the answerer to move every lane to a fresh websocket. */
+void inl_session_rotate(struct inl_session *s);
+/* Opener: a new spread for the first retry. */
+void inl_session_tell_spread(struct inl_session *s, uint32_t spread_ms);
 
 #endif

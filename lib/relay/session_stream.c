@@ -8,10 +8,9 @@
  *
  * A stream ends when both directions have (END sent and got), by RESET from
  * either side, or with its session. It is freed from `later`. */
-#include "relay/session_stream.h"
-
 #include "base/mem.h"
 #include "base/slice.h"
+#include "relay/session_lane.h"
 #include <string.h>
 
 #define FRESH_TURNS 4u
@@ -26,11 +25,36 @@ static void stream_free(struct inl_later *later)
 
     inl_queue_fini(&st->pending);
     inl_queue_fini(&st->tail);
+    inl_queue_fini(&st->opening);
     inl_free(st->log);
     inl_free(st);
 }
 
-struct inl_stream *inl_stream_new(struct inl_session *s, uint32_t id)
+static void join_lane(struct inl_stream *st, struct inl_session_lane *sl)
+{
+    st->lane = sl;
+    inl_list_push_back(&sl->streams, &st->on_lane);
+    sl->nstreams++;
+    if (st->id > sl->last_stream) {
+        sl->last_stream = st->id;
+    }
+}
+
+static void leave_lane(struct inl_stream *st)
+{
+    inl_list_remove(&st->on_lane);
+    inl_list_remove(&st->sched);
+    inl_list_remove(&st->owes);
+    if (st->lane != NULL) {
+        st->lane->nstreams--;
+        st->lane->nbulk -= st->is_bulk;
+    } else {
+        st->session->nparked--;
+    }
+}
+
+struct inl_stream *inl_stream_new(struct inl_session *s,
+                                  struct inl_session_lane *sl, uint32_t id)
 {
     struct inl_stream *st = inl_calloc(1, sizeof(*st));
 
@@ -40,9 +64,10 @@ struct inl_stream *inl_stream_new(struct inl_session *s, uint32_t id)
     st->session = s;
     st->id = id;
     st->tx_limit = s->peer.stream_window;
-    st->rx_limit = st->rx_told = INL_FLOW_WINDOW;
-    st->rx_moved_ms = s->env->now_ms;
+    st->rx_limit = st->rx_told = st->rx_window = INL_FLOW_WINDOW;
+    st->rx_moved_ms = st->epoch_ms = s->env->now_ms;
     inl_flow_init(&st->flow, &flow_ops);
+    inl_list_init(&st->on_lane);
     inl_list_init(&st->sched);
     inl_list_init(&st->owes);
     inl_later_init(&st->later, stream_free);
@@ -51,7 +76,34 @@ struct inl_stream *inl_stream_new(struct inl_session *s, uint32_t id)
         inl_free(st);
         return NULL;
     }
+    if (sl != NULL) {
+        join_lane(st, sl);
+    } else {
+        inl_session_park(st);
+    }
     return st;
+}
+
+void inl_stream_take_lane(struct inl_stream *st, struct inl_session_lane *sl)
+{
+    join_lane(st, sl);
+    if (inl_queue_move(&sl->control, &st->opening, st->opening.bytes) != 0) {
+        inl_stream_abort(st, INLETS_EUNAVAILABLE, false);
+        return;
+    }
+    inl_lane_wake(&sl->lane);
+    if (st->pending.bytes > 0 || st->tx_end) {
+        inl_stream_schedule(st);
+    }
+}
+
+void inl_stream_count(struct inl_stream *st)
+{
+    if (!st->is_bulk && st->tx_sent + st->rx_got >= INL_SESSION_BULK_BYTES) {
+        st->is_bulk = true;
+        st->lane->nbulk++;
+        inl_session_want_more(st->session);
+    }
 }
 
 struct inl_stream *inl_stream_find(struct inl_session *s, uint32_t id)
@@ -96,6 +148,30 @@ static uint64_t window_left(const struct inl_session *s)
     return s->rx_charged_told - s->rx_charged;
 }
 
+void inl_session_wake(struct inl_session *s)
+{
+    for (unsigned i = 0; i < s->nlanes; i++) {
+        inl_lane_wake(&s->lanes[i]->lane);
+    }
+}
+
+/* A limit that only grows may be told over any lane; a lane that has lost its
+ * websocket would keep it to itself. */
+static void pay_session(struct inl_session *s)
+{
+    struct inl_session_lane *sl = inl_session_lane_pick(s);
+
+    sl = sl == NULL && s->nlanes > 0 ? s->lanes[0] : sl;
+    if (sl == NULL) {
+        return;
+    }
+    if (inl_frame_put_credit(&sl->control, 0, s->rx_charged_limit) != 0) {
+        inl_session_close(s, INLETS_ENOMEM);
+        return;
+    }
+    inl_lane_wake(&sl->lane);
+}
+
 /* Payments are gathered, unless the peer is about to run dry. */
 void inl_session_repay(struct inl_session *s, uint64_t bytes)
 {
@@ -108,11 +184,7 @@ void inl_session_repay(struct inl_session *s, uint64_t bytes)
          window_left(s) < INL_SESSION_RELIEF_BYTES) ||
         (due > 0 && window_left(s) == 0)) {
         s->rx_charged_told = s->rx_charged_limit;
-        if (inl_frame_put_credit(&s->control, 0, s->rx_charged_limit) != 0) {
-            inl_session_close(s, INLETS_ENOMEM);
-            return;
-        }
-        inl_lane_wake(&s->lane);
+        pay_session(s);
     }
 }
 
@@ -191,11 +263,10 @@ void inl_stream_remove(struct inl_stream *st, int err)
     st->removed = true;
     log_request(st, err);
     inl_map_remove(&s->streams, &st->node);
-    inl_list_remove(&st->sched);
-    inl_list_remove(&st->owes);
+    leave_lane(st);
     inl_env_later(s->env, &st->later);
     if (s->state == INL_SESSION_DRAINING) {
-        inl_lane_wake(&s->lane); /* was it the last? */
+        inl_session_wake(s); /* was it the last? */
     }
     if (held_bytes(st) > 0) {
         inl_session_repay(s, held_bytes(st));
@@ -209,14 +280,15 @@ void inl_stream_check_done(struct inl_stream *st)
     }
 }
 
+/* Nobody has heard of a parked stream. */
 static void send_reset(struct inl_stream *st, int err)
 {
-    struct inl_session *s = st->session;
-
-    if (inl_frame_put_reset(&s->control, st->id, err) != 0) {
-        inl_session_close(s, INLETS_ENOMEM);
+    if (st->lane != NULL) {
+        if (inl_frame_put_reset(&st->lane->control, st->id, err) != 0) {
+            inl_session_close(st->session, INLETS_ENOMEM);
+        }
+        inl_lane_wake(&st->lane->lane);
     }
-    inl_lane_wake(&s->lane);
 }
 
 void inl_stream_abort(struct inl_stream *st, int err, bool reset)
@@ -235,25 +307,33 @@ void inl_stream_abort(struct inl_stream *st, int err, bool reset)
 
 void inl_stream_schedule(struct inl_stream *st)
 {
-    struct inl_session *s = st->session;
+    struct inl_session_lane *sl = st->lane;
 
+    if (sl == NULL) {
+        return;
+    }
     if (!inl_list_linked(&st->sched) && !st->removed) {
-        inl_list_push_back(st->tx_sent < INL_FLOW_WINDOW / 4 ? &s->fresh
-                                                             : &s->bulk,
+        inl_list_push_back(st->tx_sent < INL_FLOW_WINDOW / 4 ? &sl->fresh
+                                                             : &sl->bulk,
                            &st->sched);
     }
-    inl_lane_wake(&s->lane);
+    inl_lane_wake(&sl->lane);
 }
 
 void inl_session_unblock(struct inl_session *s)
 {
-    struct inl_map_node *n = NULL;
+    for (unsigned i = 0; i < s->nlanes; i++) {
+        struct inl_list *all = &s->lanes[i]->streams;
+        struct inl_list *n, *tmp;
 
-    while ((n = inl_map_walk(&s->streams, n)) != NULL) {
-        struct inl_stream *st = inl_container(n, struct inl_stream, node);
+        inl_list_each(all, n, tmp)
+        {
+            struct inl_stream *st =
+                inl_container(n, struct inl_stream, on_lane);
 
-        if (st->pending.bytes > 0 && !inl_list_linked(&st->sched)) {
-            inl_stream_schedule(st);
+            if (st->pending.bytes > 0 && !inl_list_linked(&st->sched)) {
+                inl_stream_schedule(st);
+            }
         }
     }
 }
@@ -297,6 +377,7 @@ static int put_data(struct inl_stream *st, struct inl_queue *q, size_t n,
         st->session->tx_charged += charged ? n : 0;
         st->session->bytes_out += n;
         st->tx_end_sent = last;
+        inl_stream_count(st);
     }
     return err;
 }
@@ -333,26 +414,26 @@ static int take_turn(struct inl_stream *st, struct inl_queue *q)
     return 0;
 }
 
-static struct inl_stream *next_stream(struct inl_session *s)
+static struct inl_stream *next_stream(struct inl_session_lane *sl)
 {
     struct inl_list *n = NULL;
 
-    if (s->turns < FRESH_TURNS || inl_list_empty(&s->bulk)) {
-        n = inl_list_pop(&s->fresh);
-        s->turns++;
+    if (sl->turns < FRESH_TURNS || inl_list_empty(&sl->bulk)) {
+        n = inl_list_pop(&sl->fresh);
+        sl->turns++;
     }
     if (n == NULL) {
-        n = inl_list_pop(&s->bulk);
-        s->turns = 0;
+        n = inl_list_pop(&sl->bulk);
+        sl->turns = 0;
     }
     return n == NULL ? NULL : inl_container(n, struct inl_stream, sched);
 }
 
-static int put_credits(struct inl_session *s, struct inl_queue *q)
+static int put_credits(struct inl_session_lane *sl, struct inl_queue *q)
 {
     struct inl_list *n;
 
-    while ((n = inl_list_pop(&s->owing)) != NULL) {
+    while ((n = inl_list_pop(&sl->owing)) != NULL) {
         struct inl_stream *st = inl_container(n, struct inl_stream, owes);
         int err = inl_frame_put_credit(q, st->id, st->rx_limit);
 
@@ -364,23 +445,24 @@ static int put_credits(struct inl_session *s, struct inl_queue *q)
     return 0;
 }
 
-void inl_session_fill(struct inl_session *s, struct inl_queue *q, size_t room)
+void inl_session_fill(struct inl_session_lane *sl, struct inl_queue *q,
+                      size_t room)
 {
     size_t limit = q->bytes + room;
     struct inl_stream *st;
-    int err = inl_queue_move(q, &s->control, s->control.bytes);
+    int err = inl_queue_move(q, &sl->control, sl->control.bytes);
 
     if (err == 0) {
-        err = put_credits(s, q);
+        err = put_credits(sl, q);
     }
-    while (err == 0 && q->bytes < limit && (st = next_stream(s)) != NULL) {
+    while (err == 0 && q->bytes < limit && (st = next_stream(sl)) != NULL) {
         err = take_turn(st, q);
         if (err == 0) { /* a head made in there goes before its body */
-            err = inl_queue_move(q, &s->control, s->control.bytes);
+            err = inl_queue_move(q, &sl->control, sl->control.bytes);
         }
     }
     if (err != 0) {
-        inl_session_close(s, err);
+        inl_session_close(sl->session, err);
     }
 }
 
@@ -390,17 +472,17 @@ void inl_session_fill(struct inl_session *s, struct inl_queue *q, size_t room)
 static void flow_head(struct inl_flow *f, const struct inlets_head *head)
 {
     struct inl_stream *st = inl_container(f, struct inl_stream, flow);
-    struct inl_session *s = st->session;
+    struct inl_session_lane *sl = st->lane;
 
     if (st->log != NULL && (head->status >= 200 || head->status == 101)) {
         st->log->status = head->status;
     }
-    if (s->control.bytes > INL_SESSION_CONTROL_BYTES ||
-        inl_frame_put_head(&s->control, st->id, 0, head) != 0) {
+    if (sl->control.bytes > INL_SESSION_CONTROL_BYTES ||
+        inl_frame_put_head(&sl->control, st->id, 0, head) != 0) {
         inl_stream_abort(st, INLETS_EUPSTREAM, true);
         return;
     }
-    inl_lane_wake(&s->lane);
+    inl_lane_wake(&sl->lane);
 }
 
 static void flow_body(struct inl_flow *f, struct inlets_slice data)
@@ -444,6 +526,27 @@ static void flow_stop(struct inl_flow *f, int err)
     inl_stream_remove(st, err);
 }
 
+/* Half a window used up in less than twice the round trip: the window, not
+ * the link or the next hop, sets the pace (the rule of quic-go). */
+static void grow_window(struct inl_stream *st)
+{
+    uint64_t now = st->session->env->now_ms;
+    uint64_t used = st->rx_paid - st->epoch_paid;
+
+    if (used < st->rx_window / 2 ||
+        st->rx_window >= INL_SESSION_STREAM_WINDOW_MAX) {
+        return;
+    }
+    if ((now - st->epoch_ms) * st->rx_window <
+        4 * (uint64_t)st->lane->lane.rtt_ms * used) {
+        inl_flow_widen(&st->flow, (size_t)st->rx_window);
+        st->rx_limit += st->rx_window;
+        st->rx_window *= 2;
+    }
+    st->epoch_ms = now;
+    st->epoch_paid = st->rx_paid;
+}
+
 static void flow_credit(struct inl_flow *f, size_t bytes)
 {
     struct inl_stream *st = inl_container(f, struct inl_stream, flow);
@@ -452,10 +555,13 @@ static void flow_credit(struct inl_flow *f, size_t bytes)
     st->rx_moved_ms = st->session->env->now_ms;
     st->rx_paid += bytes;
     st->rx_limit += bytes;
-    if (st->rx_limit - st->rx_told >= INL_FLOW_WINDOW / 4 && !st->rx_end_got &&
-        !inl_list_linked(&st->owes)) {
-        inl_list_push_back(&st->session->owing, &st->owes);
-        inl_lane_wake(&st->session->lane);
+    if (st->lane != NULL && !st->rx_end_got) {
+        grow_window(st);
+        if (st->rx_limit - st->rx_told >= st->rx_window / 4 &&
+            !inl_list_linked(&st->owes)) {
+            inl_list_push_back(&st->lane->owing, &st->owes);
+            inl_lane_wake(&st->lane->lane);
+        }
     }
     inl_session_repay(st->session, charged_part(st->rx_paid) - before);
 }

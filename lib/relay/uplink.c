@@ -39,6 +39,20 @@ static void fail(struct inl_uplink *u, int err, const char *step)
 
 /* ---- the server's answer ---------------------------------------------- */
 
+/* A ticket that we did not show, or for another lane, is no answer. */
+static int take_ticket(struct inl_uplink *u, const struct inlets_head *head)
+{
+    int err = inl_ticket_find(head, &u->answer);
+
+    if (err == INLETS_ENOROUTE) {
+        return 0;
+    }
+    u->answered = err == 0 && u->ticket != NULL &&
+                  u->answer.session == u->ticket->session &&
+                  u->answer.lane == u->ticket->lane;
+    return u->answered ? 0 : INLETS_EHANDSHAKE;
+}
+
 static void on_head(struct inl_http1 *h, const struct inlets_head *head,
                     void *user)
 {
@@ -48,6 +62,9 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
     u->status = head->status;
     if (head->status == 101) {
         u->err = inl_ws_check_response(head, u->key);
+        if (u->err == 0) {
+            u->err = take_ticket(u, head);
+        }
         u->switched = u->err == 0;
     } else if (head->status >= 200) {
         u->err = head->status == 401   ? INLETS_EAUTH
@@ -121,7 +138,8 @@ static const struct inl_machine_ops machine_ops = {.rx = uplink_rx,
 static int put_request(struct inl_uplink *u)
 {
     char bearer[TOKEN_MAX + 8];
-    struct inlets_field fields[5] = {
+    char ticket[INL_TICKET_TEXT_MAX + 1];
+    struct inlets_field fields[6] = {
         {INL_LIT("Sec-WebSocket-Version"), INL_LIT("13")},
         {INL_LIT("Sec-WebSocket-Key"), inl_slice(u->key, sizeof(u->key))},
         {INL_LIT("Sec-WebSocket-Protocol"), INL_LIT(INL_WS_PROTOCOL)},
@@ -145,10 +163,16 @@ static int put_request(struct inl_uplink *u)
         fields[head.nfields++] = (struct inlets_field){
             INL_LIT("Authorization"), inl_slice(bearer, u->token.len + 7)};
     }
+    if (u->ticket != NULL) {
+        fields[head.nfields++] = (struct inlets_field){
+            INL_LIT(INL_TICKET_FIELD),
+            inl_slice(ticket, inl_ticket_format(u->ticket, ticket))};
+    }
     err = inl_http1_put_request(
         &u->link->out, &head,
         INL_LIT("Connection: Upgrade\r\nUpgrade: websocket\r\n"), &framing);
     inl_wipe(bearer, sizeof(bearer));
+    inl_wipe(ticket, sizeof(ticket));
     return err;
 }
 
@@ -192,14 +216,16 @@ void inl_uplink_fini(struct inl_uplink *u)
     inl_http1_fini(&u->http);
 }
 
-void inl_uplink_start(struct inl_uplink *u, struct inlets_slice token)
+void inl_uplink_start(struct inl_uplink *u, struct inlets_slice token,
+                      const struct inl_ticket *ticket)
 {
     uint64_t due = u->config.env->now_ms + u->config.timeout_ms;
     int err;
 
     inl_http1_fini(&u->http);
     inl_http1_init(&u->http, INL_HTTP1_RESPONSE, &http_ops, u);
-    u->done = u->switched = false;
+    u->done = u->switched = u->answered = false;
+    u->ticket = ticket;
     u->status = 0;
     u->err = 0;
     u->token = token;

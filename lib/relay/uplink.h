@@ -6,6 +6,7 @@
 #include "base/dial.h"
 #include "base/env.h"
 #include "proto/http1.h"
+#include "proto/ticket.h"
 #include "proto/websocket.h"
 
 struct inl_uplink;
@@ -20,7 +21,9 @@ struct inl_uplink_config {
     struct inlets_slice agent;
     uint32_t timeout_ms; /* for all of it */
     /* The websocket is open: set a machine on the link before returning.
-     * Bytes that came behind the 101 are fed to it. */
+     * Bytes that came behind the 101 are fed to it. u->answered says whether
+     * the server took the ticket, with u->answer; else this websocket is for
+     * a new session. */
     void (*up)(struct inl_uplink *u, struct inl_link *link);
     /* err: EAUTH (401), EFORBIDDEN (403), EHANDSHAKE (another answer),
      * ETIMEDOUT, or the dialer's. status: of the server's answer, or 0.
@@ -38,7 +41,9 @@ struct inl_uplink {
     struct inl_timer timer;
     char key[INL_WS_KEY_LEN];
     struct inlets_slice token;
-    bool done, switched;
+    const struct inl_ticket *ticket; /* borrowed during the attempt */
+    struct inl_ticket answer;        /* valid in `up` if answered */
+    bool done, switched, answered;
     unsigned status;
     int err; /* that the answer's head gave */
 };
@@ -46,9 +51,11 @@ struct inl_uplink {
 void inl_uplink_init(struct inl_uplink *u,
                      const struct inl_uplink_config *config);
 void inl_uplink_fini(struct inl_uplink *u);
-/* One attempt at a time. token: for Authorization, may be empty; used at
- * once when connected, so it must live until then. */
-void inl_uplink_start(struct inl_uplink *u, struct inlets_slice token);
+/* One attempt at a time. token: for Authorization, may be empty; ticket: the
+ * lane that the websocket is for, or NULL. Both are used when connected, so
+ * they must live, and may be brought up to date, until the attempt ends. */
+void inl_uplink_start(struct inl_uplink *u, struct inlets_slice token,
+                      const struct inl_ticket *ticket);
 /* Ends an attempt without a word. Idempotent. */
 void inl_uplink_cancel(struct inl_uplink *u);
 

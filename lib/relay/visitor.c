@@ -69,6 +69,8 @@ struct exchange {
     bool upgrade;   /* a 101 may come */
     bool responded; /* the final head is out */
     bool response_done;
+    bool held;          /* the way to the upstream is broken for now */
+    uint64_t left_ms;   /* of the timeout that stands still meanwhile */
     struct inlets_slice method, host, path; /* into text */
     char text[];
 };
@@ -161,6 +163,10 @@ static void start_waiting(struct visitor *v)
 /* Of the response to its head, or of the request once that is over. */
 static void wait_for_progress(struct visitor *v)
 {
+    if (v->x != NULL && v->x->held) {
+        v->x->left_ms = v->config->gateway_timeout_ms;
+        return;
+    }
     (void)inl_timer_at(v->env, &v->timer,
                        v->env->now_ms + v->config->gateway_timeout_ms);
 }
@@ -455,6 +461,27 @@ static void flow_end(struct inl_flow *f, const struct inlets_head *trailers)
     }
 }
 
+/* Only the wait for the other side stands still, not the visitor's own. */
+static void flow_hold(struct inl_flow *f, bool held)
+{
+    struct visitor *v = inl_container(f, struct visitor, flow);
+    uint64_t now = v->env->now_ms;
+
+    if (v->x == NULL || v->x->held == held) {
+        return;
+    }
+    v->x->held = held;
+    if (held) {
+        v->x->left_ms = 0;
+        if (v->state == BUSY && !v->eof && v->timer.due_ms > now) {
+            v->x->left_ms = v->timer.due_ms - now;
+            inl_timer_off(v->env, &v->timer);
+        }
+    } else if (v->x->left_ms > 0) {
+        (void)inl_timer_at(v->env, &v->timer, now + v->x->left_ms);
+    }
+}
+
 static void flow_stop(struct inl_flow *f, int err)
 {
     struct visitor *v = inl_container(f, struct visitor, flow);
@@ -486,7 +513,8 @@ static const struct inl_flow_ops flow_ops = {.head = flow_head,
                                              .body = flow_body,
                                              .end = flow_end,
                                              .stop = flow_stop,
-                                             .credit = flow_credit};
+                                             .credit = flow_credit,
+                                             .hold = flow_hold};
 
 /* ---- the request: events of the parser -------------------------------- */
 

@@ -79,6 +79,9 @@ static int turn_round(const struct inl_frame *f, struct inl_queue *q)
     case INL_FRAME_GOAWAY:
         err = inl_frame_get_goaway(f->payload, &number, &reason, &text);
         return err != 0 ? err : inl_frame_put_goaway(q, number, reason, text);
+    case INL_FRAME_SPREAD:
+        err = inl_frame_get_spread(f->payload, &number);
+        return err != 0 ? err : inl_frame_put_spread(q, number);
     default:
         abort(); /* the reader hands on nothing else */
     }

@@ -101,7 +101,24 @@ static int see_hello(struct seen *s, const struct inl_frame *f)
             h.stream_window, (unsigned long long)h.session_window);
         say(s, " max_streams=%u", h.max_streams);
         say_slice(s, "agent", h.agent);
+        if (h.ticket != 0) {
+            say(s, " ticket=%llu resume=%u lanes=%u spread=%u",
+                (unsigned long long)h.ticket, h.resume_ms, h.lanes,
+                h.spread_ms);
+        }
         err = inl_frame_put_hello(&s->again, &h);
+    }
+    return err;
+}
+
+static int see_spread(struct seen *s, const struct inl_frame *f)
+{
+    uint32_t ms;
+    int err = inl_frame_get_spread(f->payload, &ms);
+
+    if (err == 0) {
+        say(s, " ms=%u", ms);
+        err = inl_frame_put_spread(&s->again, ms);
     }
     return err;
 }
@@ -254,6 +271,7 @@ static const struct {
     [INL_FRAME_CREDIT] = {"CREDIT", see_credit},
     [INL_FRAME_RESET] = {"RESET", see_reset},
     [INL_FRAME_GOAWAY] = {"GOAWAY", see_goaway},
+    [INL_FRAME_SPREAD] = {"SPREAD", see_spread},
 };
 
 /* --- the reader ------------------------------------------------------------
@@ -361,6 +379,11 @@ static void check_message(const struct example *e, size_t step)
     uint64_t count = 0;
 
     (void)step;
+    if (e->bytes[0] == INL_MESSAGE_MOVE) {
+        assert_int_equal(e->n, 1);
+        assert_string_equal("MOVE", e->text);
+        return;
+    }
     assert_true(e->n > 1);
     for (size_t i = 1; i < e->n; i++) {
         count = count << 8 | e->bytes[i];
@@ -497,7 +520,7 @@ static void what_the_page_refuses_is_refused(void **state)
 
 static void messages_of_the_page_are_what_it_says(void **state)
 {
-    run_whole_and_split("message", 2);
+    run_whole_and_split("message", 3);
 }
 
 /* Every type has an example. */

@@ -361,7 +361,7 @@ static void dial(struct inl_reconnect *r)
 {
     struct world_dev *d = inl_container(r, struct world_dev, reconnect);
 
-    inl_uplink_start(&d->uplink, INL_LIT("secret"));
+    inl_uplink_start(&d->uplink, INL_LIT("secret"), NULL);
 }
 
 struct world_dev *world_dev_new(struct world *w)

@@ -281,7 +281,8 @@ static void test_withdraw(void **state)
     world_get(v, "/len/5");
     world_run(c.w, 50);
     assert_int_equal(v->answers[0].status, 503);
-    assert_int_equal(inl_session_offer(world_dev_session(c.dev), 1,
+    world_dev_upstream(c.dev, "app.test", 8000, ""); /* route 2 */
+    assert_int_equal(inl_session_offer(world_dev_session(c.dev), 2,
                                        (struct inlets_slice){"app.test", 8}),
                      0);
     world_run(c.w, 50);

@@ -235,9 +235,10 @@ static void early(bool is_polite, size_t n)
     world_write_body(v->end, 7, n);
     world_run(c.w, 1000);
     assert_true(world_is_whole(v, 0));
-    assert_int_equal(inl_session_nstreams(world_dev_session(c.dev)), 1);
+    assert_int_equal(inl_session_nstreams(world_dev_session(c.dev)),
+                     n > INL_SESSION_STREAM_WINDOW_MAX);
     origin = &c.w->last_dialed->end[1];
-    origin->pipe->net.rate = 5; /* 200 s for a million */
+    origin->pipe->net.rate = n / 200000; /* 200 s for all of it */
     origin->paused = !is_polite;
     world_run(c.w, is_polite ? 300000 : 65000);
     assert_int_equal(inl_session_nstreams(world_exit_session(c.exit)), 0);
@@ -250,9 +251,9 @@ static void early(bool is_polite, size_t n)
 static void test_early_and_rude(void **state)
 {
     (void)state;
-    early(true, 1000000);
+    early(true, 12000000);
     early(true, 600000); /* all of it is under way: the visitor is done */
-    early(false, 1000000);
+    early(false, 12000000);
     early(false, 600000);
 }
 

@@ -349,7 +349,7 @@ static void routes_unread(struct stage *s)
         if (world_exit_ntunnels(s->c.exit) < 2) {
             break;
         }
-        WORLD_CHECK(world_exit_session(s->c.exit)->control.bytes <
+        WORLD_CHECK(world_exit_session(s->c.exit)->lanes[0]->control.bytes <
                     8u * 1024 * 1024);
     }
     s->p->end->paused = false;
@@ -610,11 +610,11 @@ static void test_never_acks(void **state)
         peer_credit(s.p, 1, limit);
         peer_credit(s.p, 0, limit);
         world_run(s.c.w, 400);
-        assert_true(world_exit_session(s.c.exit)->lane.kept.bytes <=
+        assert_true(world_exit_session(s.c.exit)->lanes[0]->lane.kept.bytes <=
                     INL_LANE_KEPT_MAX + 200000);
     }
-    assert_true(inl_lane_is_suspect(&world_exit_session(s.c.exit)->lane) ||
-                world_exit_session(s.c.exit)->lane.link->rx_at_ms > 0);
+    assert_true(inl_lane_is_suspect(&world_exit_session(s.c.exit)->lanes[0]->lane) ||
+                world_exit_session(s.c.exit)->lanes[0]->lane.link->rx_at_ms > 0);
     assert_true(s.p->data[1] < 40000000);
     world_visitor_leave(v, true);
     world_run(s.c.w, 100);
@@ -800,7 +800,7 @@ static void s_unread(struct scene *s)
             break;
         }
         WORLD_CHECK(inl_container(s->d->tunnels.next, struct world_tunnel, node)
-                        ->session->control.bytes < 8u * 1024 * 1024);
+                        ->session->lanes[0]->control.bytes < 8u * 1024 * 1024);
     }
     s->p->end->paused = false;
 }
