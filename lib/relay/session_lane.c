@@ -49,7 +49,7 @@ struct inl_session_lane *inl_session_lane_new(struct inl_session *s,
     inl_list_init(&sl->streams);
     inl_later_init(&sl->free, free_later);
     inl_lane_init(&sl->lane, s->env, &inl_session_lane_ops, &s->lane_config);
-    sl->lane.id = s->id;
+    sl->lane.id = s->id + number;
     s->lanes[s->nlanes++] = sl;
     return sl;
 }

@@ -613,8 +613,9 @@ static void test_never_acks(void **state)
         assert_true(world_exit_session(s.c.exit)->lanes[0]->lane.kept.bytes <=
                     INL_LANE_KEPT_MAX + 200000);
     }
-    assert_true(inl_lane_is_suspect(&world_exit_session(s.c.exit)->lanes[0]->lane) ||
-                world_exit_session(s.c.exit)->lanes[0]->lane.link->rx_at_ms > 0);
+    assert_true(
+        inl_lane_is_suspect(&world_exit_session(s.c.exit)->lanes[0]->lane) ||
+        world_exit_session(s.c.exit)->lanes[0]->lane.link->rx_at_ms > 0);
     assert_true(s.p->data[1] < 40000000);
     world_visitor_leave(v, true);
     world_run(s.c.w, 100);
@@ -800,7 +801,8 @@ static void s_unread(struct scene *s)
             break;
         }
         WORLD_CHECK(inl_container(s->d->tunnels.next, struct world_tunnel, node)
-                        ->session->lanes[0]->control.bytes < 8u * 1024 * 1024);
+                        ->session->lanes[0]
+                        ->control.bytes < 8u * 1024 * 1024);
     }
     s->p->end->paused = false;
 }

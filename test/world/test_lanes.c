@@ -837,6 +837,37 @@ static void test_spread(void **state)
     rig_free(r);
 }
 
+/* The life of lanes, to be read: lanes.trace. */
+static void test_trace(void **state)
+{
+    struct rig_opts o = {.net = {10, 0, 0, 100000}, .lanes = 2};
+    struct rig *r = rig_new(&o);
+    struct call *c;
+
+    (void)state;
+    world_run(r->w, 100);
+    world_trace_on(r->w);
+    world_note(r->w, "-- lane 0 is reset, and comes back");
+    c = open_call(r, 100000, 100000);
+    world_run(r->w, 15);
+    world_cut(r->pipe[0], WORLD_RST);
+    world_run(r->w, 400);
+    assert_true(is_done(c));
+    world_note(r->w, "-- both lanes move to fresh websockets");
+    inl_session_rotate(r->opener);
+    world_run(r->w, 400);
+    world_note(r->w, "-- lane 1 is reset, and nobody dials");
+    r->no_dials = true;
+    world_cut(r->pipe[1], WORLD_RST);
+    world_run(r->w, 11000);
+    world_note(r->w, "-- the exit node drains");
+    inl_session_drain(r->opener, 0, INL_LIT("bye"));
+    world_run(r->w, 5000);
+    assert_true(r->opener_down && r->answerer_down);
+    world_expect_trace(r->w, "lanes");
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -854,6 +885,7 @@ int main(void)
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_windows_grow),
         cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_trace),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

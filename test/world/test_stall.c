@@ -43,7 +43,8 @@ static void test_stalled_visitor(void **state)
         world_run(c.w, 10000);
         assert_true(out->out.bytes <= HOP_MAX);
         assert_true(pending_in(world_dev_session(c.dev)) <= INL_FLOW_WINDOW);
-        assert_true(world_dev_session(c.dev)->lanes[0]->lane.kept.bytes < 100000);
+        assert_true(world_dev_session(c.dev)->lanes[0]->lane.kept.bytes <
+                    100000);
 
         other = world_visit(c.exit);
         for (unsigned i = 0; i < 10; i++) {
