@@ -216,29 +216,31 @@ void inl_queue_fini(struct inl_queue *q)
     inl_queue_init(q);
 }
 
-/* Writes into the room behind the last segment; returns how many bytes. */
-static size_t append_to_last(struct inl_queue *q, const uint8_t *p, size_t n)
+/* The room behind the last segment, at most n bytes of it; NULL: none. */
+static uint8_t *room_in_last(struct inl_queue *q, size_t n, size_t *ret_n)
 {
     struct inl_seg *last = seg_last(q);
     struct inl_chunk *chunk;
+    uint8_t *room;
 
-    if (last == NULL || last->off + last->len != last->chunk->used) {
-        return 0;
+    if (last == NULL || last->off + last->len != last->chunk->used ||
+        last->chunk->used == last->chunk->size) {
+        return NULL;
     }
     chunk = last->chunk;
     if (n > chunk->size - chunk->used) {
         n = chunk->size - chunk->used;
     }
-    memcpy(chunk->data + chunk->used, p, n);
+    room = chunk->data + chunk->used;
     chunk->used += (uint32_t)n;
     last->len += (uint32_t)n;
     q->bytes += n;
-    return n;
+    *ret_n = n;
+    return room;
 }
 
-/* Adds a chunk with the first bytes of p. */
-static int append_chunk(struct inl_queue *q, const uint8_t *p, size_t n,
-                        size_t *ret_taken)
+/* A new chunk at the end, at most n bytes of it; NULL: out of memory. */
+static uint8_t *room_in_new(struct inl_queue *q, size_t n, size_t *ret_n)
 {
     /* A queue that already holds something will get more: chunks grow with
      * it, so that many small pieces do not become many small vectors. */
@@ -246,17 +248,25 @@ static int append_chunk(struct inl_queue *q, const uint8_t *p, size_t n,
     uint32_t len;
 
     if (chunk == NULL) {
-        return INLETS_ENOMEM;
+        return NULL;
     }
     len = n < chunk->size ? (uint32_t)n : chunk->size;
     if (ring_push(q, chunk, 0, len) != 0) {
         chunk_unref(chunk);
-        return INLETS_ENOMEM;
+        return NULL;
     }
-    memcpy(chunk->data, p, len);
     chunk->used = len;
-    *ret_taken = len;
-    return 0;
+    *ret_n = len;
+    return chunk->data;
+}
+
+/* Adds up to n > 0 bytes, which the caller writes at once; NULL: out of
+ * memory. */
+static uint8_t *add_room(struct inl_queue *q, size_t n, size_t *ret_n)
+{
+    uint8_t *room = room_in_last(q, n, ret_n);
+
+    return room != NULL ? room : room_in_new(q, n, ret_n);
 }
 
 int inl_queue_append(struct inl_queue *q, const void *ptr, size_t n)
@@ -268,13 +278,14 @@ int inl_queue_append(struct inl_queue *q, const void *ptr, size_t n)
         return 0;
     }
     mark = mark_take(q);
-    for (size_t taken = append_to_last(q, p, n); n - taken > 0;) {
-        p += taken;
-        n -= taken;
-        if (append_chunk(q, p, n, &taken) != 0) {
+    for (size_t len = 0; n > 0; p += len, n -= len) {
+        uint8_t *room = add_room(q, n, &len);
+
+        if (room == NULL) {
             mark_cut_back(q, &mark);
             return INLETS_ENOMEM;
         }
+        memcpy(room, p, len);
     }
     return 0;
 }
@@ -349,6 +360,70 @@ int inl_queue_share(struct inl_queue *dst, const struct inl_queue *src,
             return INLETS_ENOMEM;
         }
         n -= len;
+    }
+    return 0;
+}
+
+/* A place in a queue that is read from front to back. */
+struct reader {
+    const struct inl_queue *q;
+    uint32_t seg;
+    size_t off; /* in that segment, or beyond it */
+};
+
+static struct reader reader_at(const struct inl_queue *q, size_t off)
+{
+    struct reader r = {.q = q};
+
+    r.seg = find_seg(q, &off);
+    r.off = off;
+    return r;
+}
+
+/* The next bytes, at most n of them; there are some. */
+static const uint8_t *read_piece(struct reader *r, size_t n, size_t *ret_n)
+{
+    const struct inl_seg *seg = seg_at(r->q, r->seg);
+    const uint8_t *p;
+
+    while (r->off >= seg->len) {
+        r->off -= seg->len;
+        seg = seg_at(r->q, ++r->seg);
+    }
+    p = seg->chunk->data + seg->off + r->off;
+    *ret_n = n < seg->len - r->off ? n : seg->len - r->off;
+    r->off += *ret_n;
+    return p;
+}
+
+static void read_through(struct reader *r, uint8_t *to, size_t n,
+                         inl_queue_copy *copy, void *user)
+{
+    for (size_t len = 0; n > 0; to += len, n -= len) {
+        const uint8_t *piece = read_piece(r, n, &len);
+
+        copy(user, to, piece, len);
+    }
+}
+
+int inl_queue_append_through(struct inl_queue *dst, const struct inl_queue *src,
+                             size_t off, size_t n, inl_queue_copy *copy,
+                             void *user)
+{
+    struct mark mark = mark_take(dst);
+    struct reader reader;
+
+    assert(dst != src);
+    assert(off <= src->bytes && n <= src->bytes - off);
+    reader = reader_at(src, off);
+    for (size_t len = 0; n > 0; n -= len) {
+        uint8_t *room = add_room(dst, n, &len);
+
+        if (room == NULL) {
+            mark_cut_back(dst, &mark);
+            return INLETS_ENOMEM;
+        }
+        read_through(&reader, room, len, copy, user);
     }
     return 0;
 }

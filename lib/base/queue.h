@@ -51,6 +51,16 @@ int inl_queue_move(struct inl_queue *dst, struct inl_queue *src, size_t n);
 int inl_queue_share(struct inl_queue *dst, const struct inl_queue *src,
                     size_t off, size_t n);
 
+/* Writes to dst what becomes of the n bytes at src. */
+typedef void inl_queue_copy(void *user, uint8_t *dst, const uint8_t *src,
+                            size_t n);
+/* Appends bytes [off, off + n) of src to dst, written there by `copy`, which
+ * is called for one piece after the other; src keeps them. INLETS_ENOMEM
+ * leaves dst as it was (copy may have run for a part). */
+int inl_queue_append_through(struct inl_queue *dst, const struct inl_queue *src,
+                             size_t off, size_t n, inl_queue_copy *copy,
+                             void *user);
+
 /* Fills up to max vectors with the front of the queue; returns how many. */
 size_t inl_queue_peek(const struct inl_queue *q, struct iovec *v, size_t max);
 /* The first contiguous piece; len 0 when empty. */

@@ -1,6 +1,7 @@
 /* websocket.h: RFC 6455 for the tunnel: the opening handshake's arithmetic,
- * and frames by wslay. No extension is ever negotiated (permessage-deflate
- * would make sizes depend on secrets beside chosen text). */
+ * and frames: well-formed data frames by a fast path of ours, all others by
+ * wslay. No extension is ever negotiated (permessage-deflate would make sizes
+ * depend on secrets beside chosen text). */
 #ifndef INL_PROTO_WEBSOCKET_H
 #define INL_PROTO_WEBSOCKET_H
 
@@ -18,8 +19,10 @@
 enum inl_ws_role { INL_WS_SERVER, INL_WS_CLIENT }; /* clients mask */
 
 struct inl_ws_ops {
-    /* A piece of a binary message, unmasked. first: it begins a message.
-     * Return 0, or an error that stops feed. */
+    /* A piece of a binary message, unmasked; gone when this returns. A
+     * client's pieces are slices of what feed was given, as long as they can
+     * be; a server's are unmasked copies, in parts of 16 KiB. first: it
+     * begins a message. Return 0, or an error that stops feed. */
     int (*on_piece)(void *user, struct inlets_slice piece, bool first);
     /* A pong came back; the payload of our ping. May be NULL. */
     void (*on_pong)(void *user, struct inlets_slice payload);

@@ -36,7 +36,8 @@ THIRD_PARTY = (
     ('uv.h', r'lib/(net|node)/.*|cmd/.*|examples/.*|test/(threads|bench)/.*'),
     ('uv/', r'lib/net/.*'),
     ('llhttp.h', r'lib/proto/http1[^/]*|lib/node/version\.c'),
-    ('wslay/', r'lib/proto/websocket[^/]*|lib/node/version\.c'),
+    ('wslay/', r'lib/proto/websocket[^/]*|lib/node/version\.c'
+               r'|test/fuzz/websocket_mirror\.h'),
     ('mbedtls/', r'lib/proto/(crypto|tls)[^/]*|lib/node/(alloc|version)\.c'),
     # The hash service stands for anybody's upstream: it uses nothing of ours.
     ('psa/', r'lib/proto/(crypto|tls)[^/]*|lib/node/(alloc|version)\.c'

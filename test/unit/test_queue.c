@@ -325,6 +325,65 @@ static int op_share_small(struct inl_queue *dst, struct inl_queue *src)
     return err;
 }
 
+/* What copy_counted adds to each byte shows where it was, and in which order
+ * the pieces came. */
+static void copy_counted(void *user, uint8_t *dst, const uint8_t *src, size_t n)
+{
+    size_t *count = user;
+
+    for (size_t i = 0; i < n; i++) {
+        dst[i] = (uint8_t)(src[i] + (*count)++ % 200);
+    }
+}
+
+static int op_append_through(struct inl_queue *dst, struct inl_queue *src)
+{
+    size_t count = 0;
+    int err =
+        inl_queue_append_through(dst, src, 100, 39900, copy_counted, &count);
+
+    if (err == 0) {
+        assert_int_equal(count, 39900);
+        assert_int_equal(dst->bytes, 990 + 39900);
+        assert_bytes(src, pattern + 1000, 40000);
+    }
+    return err;
+}
+
+/* Every place and length around the seams of both queues. */
+static void appended_through_a_copy(void **state)
+{
+    static const size_t edges[] = {0,    1,    1003, 1004, 1005,
+                                   2008, 5000, 8999, 9000};
+    static uint8_t want[100 + 9000];
+
+    (void)state;
+    for (size_t i = 0; i < 9; i++) {
+        for (size_t j = i; j < 9; j++) {
+            struct inl_queue src = {0}, dst = {0};
+            const size_t off = edges[i], n = edges[j] - off;
+            size_t count = 0;
+
+            for (size_t at = 0; at < 9000; at += 1000) {
+                append(&src, at, 1000); /* in chunks of three sizes */
+            }
+            append(&dst, 70, 100);
+            assert_int_equal(inl_queue_append_through(&dst, &src, off, n,
+                                                      copy_counted, &count),
+                             0);
+            assert_int_equal(count, n);
+            memcpy(want, pattern + 70, 100);
+            for (size_t k = 0; k < n; k++) {
+                want[100 + k] = (uint8_t)(pattern[off + k] + k % 200);
+            }
+            assert_bytes(&dst, want, 100 + n);
+            assert_bytes(&src, pattern, 9000);
+            inl_queue_fini(&src);
+            inl_queue_fini(&dst);
+        }
+    }
+}
+
 static void failures_leave_queues_as_they_were(void **state)
 {
     (void)state;
@@ -332,6 +391,7 @@ static void failures_leave_queues_as_they_were(void **state)
     with_failures(op_move);
     with_failures(op_share);
     with_failures(op_share_small);
+    with_failures(op_append_through);
 }
 
 static void first_append_fails_cleanly(void **state)
@@ -426,6 +486,32 @@ static void model_drop(struct model *m, size_t n)
     m->len -= n;
 }
 
+static void copy_plain(void *user, uint8_t *dst, const uint8_t *src, size_t n)
+{
+    (void)user;
+    memcpy(dst, src, n);
+}
+
+/* Appends bytes of one queue to another, in one of the three ways. */
+static void model_join(struct model *b, struct model *a, uint32_t what,
+                       size_t off, size_t n)
+{
+    int err;
+
+    if (what == 4) {
+        err = inl_queue_share(&b->q, &a->q, off, n);
+    } else if (what == 5) {
+        err = inl_queue_append_through(&b->q, &a->q, off, n, copy_plain, NULL);
+    } else {
+        off = 0;
+        err = inl_queue_move(&b->q, &a->q, n);
+    }
+    if (err == 0) {
+        model_put(b, a->bytes + off, n);
+        model_drop(a, what == 6 ? n : 0);
+    }
+}
+
 static void model_step(void)
 {
     struct model *a = &models[rnd(QUEUES)], *b = &models[rnd(QUEUES)];
@@ -444,12 +530,7 @@ static void model_step(void)
             model_put(a, pattern + from, n);
         }
     } else if (what < 7 && a != b && n <= MODEL_MAX - b->len) {
-        err = what == 4 ? inl_queue_share(&b->q, &a->q, off, n)
-                        : inl_queue_move(&b->q, &a->q, n);
-        if (err == 0) {
-            model_put(b, a->bytes + (what == 4 ? off : 0), n);
-            model_drop(a, what == 4 ? 0 : n);
-        }
+        model_join(b, a, what, off, n);
     } else if (what < 9) {
         inl_queue_consume(&a->q, n);
         model_drop(a, n);
@@ -493,6 +574,7 @@ int main(void)
         QUEUE_TEST(sharers_do_not_overwrite),
         QUEUE_TEST(rings_of_bursts_are_given_back),
         QUEUE_TEST(ring_wraps_and_grows),
+        QUEUE_TEST(appended_through_a_copy),
         QUEUE_TEST(failures_leave_queues_as_they_were),
         QUEUE_TEST(first_append_fails_cleanly),
         QUEUE_TEST(failure_gives_back_the_room),

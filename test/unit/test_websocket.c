@@ -41,6 +41,8 @@ struct end {
     struct inl_queue got; /* all pieces */
     unsigned messages;    /* pieces that were the first of a message */
     unsigned pieces;
+    size_t longest;      /* piece */
+    const char *last_at; /* where the last piece was */
     char pong[126];
     int refusal;         /* what on_piece returns */
     uint16_t close_with; /* on_piece closes with this code */
@@ -53,6 +55,8 @@ static int on_piece(void *user, struct inlets_slice piece, bool first)
     assert_true(piece.len > 0);
     e->pieces++;
     e->messages += first;
+    e->longest = piece.len > e->longest ? piece.len : e->longest;
+    e->last_at = piece.ptr;
     assert_int_equal(inl_queue_append_slice(&e->got, piece), 0);
     if (e->close_with != 0) {
         assert_int_equal(
@@ -499,6 +503,197 @@ static void fragments_with_pings_between(void **state)
     }
 }
 
+/* --- the fast path -------------------------------------------------------- */
+
+#define KEY4 "\x37\xfa\x21\x3d"
+
+/* A frame of n counted bytes as the peer of `role` writes it, by the letter of
+ * section 5.2; returns its length. */
+static size_t write_frame(uint8_t *to, enum inl_ws_role role, unsigned first,
+                          size_t n)
+{
+    size_t at = 0;
+
+    to[at++] = (uint8_t)first;
+    to[at++] =
+        (uint8_t)((role == INL_WS_SERVER ? 0x80 : 0) | (n < 126 ? n : 126));
+    if (n >= 126) {
+        to[at++] = (uint8_t)(n >> 8);
+        to[at++] = (uint8_t)n;
+    }
+    if (role == INL_WS_SERVER) {
+        memcpy(to + at, KEY4, 4);
+        at += 4;
+    }
+    for (size_t i = 0; i < n; i++) {
+        to[at++] =
+            (uint8_t)((i + 1) ^
+                      (role == INL_WS_SERVER ? (uint8_t)KEY4[i % 4] : 0));
+    }
+    return at;
+}
+
+/* Feeds [0, cut) and [cut, n). */
+static void feed_in_two(struct end *e, const uint8_t *p, size_t n, size_t cut)
+{
+    assert_int_equal(inl_ws_feed(e->ws, p, cut), 0);
+    assert_int_equal(inl_ws_feed(e->ws, p + cut, n - cut), 0);
+}
+
+static void assert_counted(struct end *e, size_t n)
+{
+    size_t len;
+    uint8_t *got = drain(&e->got, &len);
+
+    assert_int_equal(len, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(got[i], (uint8_t)(i + 1));
+    }
+    free(got);
+}
+
+/* Both roles, lengths around the blocks of the mask and the two forms of
+ * length, at any alignment, cut at every byte. */
+static void every_length_at_every_cut(void **state)
+{
+    static const size_t more[] = {124, 125, 126, 127, 200};
+    uint8_t buf[8 + 14 + 200];
+
+    for (size_t i = 1; i <= 70 + sizeof(more) / sizeof(more[0]); i++) {
+        const size_t len = i <= 70 ? i : more[i - 71];
+
+        for (int role = INL_WS_SERVER; role <= INL_WS_CLIENT; role++) {
+            struct end e;
+            uint8_t *frame = buf + i % 8;
+            const size_t n =
+                write_frame(frame, (enum inl_ws_role)role, 0x82, len);
+
+            end_init(&e, (enum inl_ws_role)role);
+            for (size_t cut = 0; cut <= n; cut++) {
+                feed_in_two(&e, frame, n, cut);
+                assert_int_equal(e.messages, cut + 1);
+                assert_counted(&e, len);
+            }
+            assert_int_equal(e.out.bytes, 0);
+            end_fini(&e);
+        }
+    }
+}
+
+/* Fragments with control frames between them, cut at every two bytes. */
+static void masked_fragments_at_every_cut(void **state)
+{
+    static const char bytes[] = "\x02\x83" KEY4 "\x56\x98\x42" /* abc */
+                                "\x89\x82" KEY4 "\x5f\x93"     /* ping hi */
+                                "\x00\x80" KEY4                /* nothing */
+                                "\x8a\x82" KEY4 "\x4e\x95"     /* pong yo */
+                                "\x80\x82" KEY4 "\x53\x9f"     /* de */
+                                "\x82\x81" KEY4 "\x4f";        /* x */
+    const uint8_t *p = (const uint8_t *)bytes;
+    const size_t n = sizeof(bytes) - 1;
+
+    for (size_t a = 0; a <= n; a++) {
+        for (size_t b = a; b <= n; b++) {
+            struct end e;
+
+            end_init(&e, INL_WS_SERVER);
+            assert_int_equal(inl_ws_feed(e.ws, p, a), 0);
+            feed_in_two(&e, p + a, n - a, b - a);
+            assert_drains(&e.got, BYTES("abcdex"));
+            assert_drains(&e.out, BYTES("\x8a\x02hi"));
+            assert_int_equal(e.messages, 2);
+            assert_string_equal(e.pong, "yo");
+            end_fini(&e);
+        }
+    }
+}
+
+/* A client's pieces are the input itself, whole. */
+static void clients_get_slices_of_the_input(void **state)
+{
+    static uint8_t frame[4 + 60000];
+    struct end e;
+    size_t n;
+
+    n = write_frame(frame, INL_WS_CLIENT, 0x82, 60000);
+    end_init(&e, INL_WS_CLIENT);
+    assert_int_equal(inl_ws_feed(e.ws, frame, n), 0);
+    assert_int_equal(e.pieces, 1);
+    assert_int_equal(e.longest, 60000);
+    assert_ptr_equal(e.last_at, frame + 4);
+    assert_counted(&e, 60000);
+    end_fini(&e);
+}
+
+/* A server's are copies; the input is left as it was. */
+static void servers_get_long_pieces(void **state)
+{
+    static uint8_t frame[8 + 60000], before[8 + 60000];
+    struct end e;
+    size_t n;
+
+    n = write_frame(frame, INL_WS_SERVER, 0x82, 60000);
+    memcpy(before, frame, n);
+    end_init(&e, INL_WS_SERVER);
+    assert_int_equal(inl_ws_feed(e.ws, frame, n), 0);
+    assert_int_equal(e.pieces, 4); /* of 16 KiB */
+    assert_int_equal(e.messages, 1);
+    assert_counted(&e, 60000);
+    assert_memory_equal(frame, before, n);
+    end_fini(&e);
+}
+
+/* A refusal half-way through what is in hand: no further piece. */
+static void a_refusal_stops_between_long_pieces(void **state)
+{
+    static uint8_t frame[8 + 60000];
+    struct end e;
+    size_t n;
+
+    n = write_frame(frame, INL_WS_SERVER, 0x82, 60000);
+    end_init(&e, INL_WS_SERVER);
+    e.refusal = INLETS_EFORBIDDEN;
+    assert_int_equal(inl_ws_feed(e.ws, frame, n), INLETS_EFORBIDDEN);
+    assert_int_equal(e.pieces, 1);
+    end_fini(&e);
+}
+
+/* A payload of many chunks, with seams at all phases of the key. */
+static void masking_goes_on_across_chunks(void **state)
+{
+    static uint8_t bytes[8000];
+    struct inl_queue payload = {0};
+    size_t len = 0;
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 13 + i / 256);
+    }
+    for (size_t i = 0; i < 6; i++) { /* shared, so each its own segment */
+        struct inl_queue part = {0};
+
+        assert_int_equal(inl_queue_append(&part, bytes + len, 1025 + i), 0);
+        assert_int_equal(inl_queue_move(&payload, &part, 1025 + i), 0);
+        len += 1025 + i;
+        inl_queue_fini(&part);
+    }
+    assert_int_equal(payload.count, 6);
+    for (size_t off = 0; off < 1100; off += 3) {
+        struct end client, server;
+
+        end_init(&client, INL_WS_CLIENT);
+        end_init(&server, INL_WS_SERVER);
+        assert_int_equal(
+            inl_ws_put_message(client.ws, bytes[0], &payload, off, len - off),
+            0);
+        assert_int_equal(carry(&client, &server, SIZE_MAX / 2), 0);
+        inl_queue_consume(&server.got, 1);
+        assert_drains(&server.got, bytes + off, len - off);
+        end_fini(&client);
+        end_fini(&server);
+    }
+    inl_queue_fini(&payload);
+}
+
 static void pings_are_answered_at_once(void **state)
 {
     struct end server, client;
@@ -589,6 +784,43 @@ static const struct offence offences[] = {
     OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1003, "\x81\x00"),
     OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x82\x00"),
     OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x02\x00\x80\x00"),
+    /* the same to a server */
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\xc2\x81" MASK "x"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x83\x81" MASK "x"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x82\xfe\0\x7d"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x82\xff\0\0\0\0\0\0\xff\xff"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x82\xff\x80\0\0\0\0\0\0\0"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1009,
+            "\x82\xff\0\0\0\0\0\x10\0\1" MASK "x"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x80\x81" MASK "x"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1003, "\x81\x80" MASK),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x82\x80" MASK),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x09\x80"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002, "\x8b\x80" MASK),
+    /* and in the middle of a message, which wslay is told of by then */
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002,
+            "\x02\x81" MASK "x\x82\x81" MASK "y"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002,
+            "\x02\x81" MASK "x\x81\x81" MASK "y"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002,
+            "\x02\x81" MASK "x\xc0\x81" MASK "y"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002,
+            "\x02\x81" MASK "x\x80\x01" MASK "y"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1002,
+            "\x02\x81" MASK "x\x80\xfe\0\1"),
+    OFFENCE(INL_WS_SERVER, INLETS_EPROTO, 1009,
+            "\x02\x81" MASK "x\x80\xff\0\0\0\0\0\x10\0\1" MASK "y"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x02\x01x\x81\x01y"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x02\x01x\x83\x01y"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x02\x01x\xa0\x01y"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1002, "\x02\x00\x02\x00"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1009,
+            "\x02\x01x\x80\x7f\0\0\0\0\0\x10\0\1y"),
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1009,
+            "\x02\x00\x80\x7f\0\0\0\0\0\x10\0\1y"),
+    /* after a message all is as at the beginning */
+    OFFENCE(INL_WS_CLIENT, INLETS_EPROTO, 1003,
+            "\x02\x01x\x80\x00\x8a\x00\x81\x01y"),
 };
 
 /* Our close frame as bytes on the wire, unmasked. */
@@ -961,6 +1193,13 @@ int main(void)
         cmocka_unit_test_teardown(servers_share_and_clients_mask, teardown),
         cmocka_unit_test_teardown(the_frames_of_the_rfc, teardown),
         cmocka_unit_test_teardown(fragments_with_pings_between, teardown),
+        cmocka_unit_test_teardown(every_length_at_every_cut, teardown),
+        cmocka_unit_test_teardown(masked_fragments_at_every_cut, teardown),
+        cmocka_unit_test_teardown(clients_get_slices_of_the_input, teardown),
+        cmocka_unit_test_teardown(servers_get_long_pieces, teardown),
+        cmocka_unit_test_teardown(a_refusal_stops_between_long_pieces,
+                                  teardown),
+        cmocka_unit_test_teardown(masking_goes_on_across_chunks, teardown),
         cmocka_unit_test_teardown(pings_are_answered_at_once, teardown),
         cmocka_unit_test_teardown(control_frames_have_a_limit, teardown),
         cmocka_unit_test_teardown(offences_end_with_a_close_frame, teardown),
