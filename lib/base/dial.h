@@ -1,16 +1,26 @@
-/* dial.h: asking for a link to somewhere. The interface only: net/dial.c
- * does it with libuv, the tests with fake pipes. */
+/* dial.h: asking for a link to somewhere, or only where it is. The interface:
+ * net/dial.c and net/resolve.c do it with libuv, the tests with fake pipes. */
 #ifndef INL_BASE_DIAL_H
 #define INL_BASE_DIAL_H
 
 #include "base/link.h"
 
+#include <inlets/err.h>
+
 struct inl_dial;
 struct inl_dialer;
+struct inl_resolve;
+
+/* Of the addresses of a name, so many are looked at. Who controls a name must
+ * not make us knock at thousands of doors, or keep a tunnel to each. */
+#define INL_ADDRESSES_MAX 64u
 
 struct inl_dialer_ops {
     int (*start)(struct inl_dialer *dialer, struct inl_dial *dial);
     void (*cancel)(struct inl_dialer *dialer, struct inl_dial *dial);
+    /* May be NULL: INLETS_ENOTSUP. */
+    int (*resolve)(struct inl_dialer *dialer, struct inl_resolve *r);
+    void (*resolve_cancel)(struct inl_dialer *dialer, struct inl_resolve *r);
 };
 
 /* Embedded in the implementation's object. */
@@ -27,7 +37,7 @@ struct inl_dial {
     /* Runs once, never during start: a link without a machine (set one
      * before returning), or NULL and the error. Not after cancel. */
     void (*done)(struct inl_dial *dial, int err, struct inl_link *link);
-    void *impl; /* the dialer's; NULL when idle */
+    void *impl;       /* the dialer's; NULL when idle */
     const char *step; /* what failed, for the log: "resolve", "connect" */
 };
 
@@ -44,6 +54,38 @@ static inline void inl_dial_cancel(struct inl_dialer *dialer,
 {
     if (dial->impl != NULL) {
         dialer->ops->cancel(dialer, dial);
+    }
+}
+
+/* All addresses of a name; embedded in the caller's object, which outlives
+ * it. It has no deadline but the resolver's own: the caller who has one
+ * cancels. */
+struct inl_resolve {
+    const char *host; /* borrowed until done: a name or an address */
+    /* Runs once, never during start, not after cancel. err 0: n addresses (at
+     * least one, at most INL_ADDRESSES_MAX) that inl_dial takes as host: no
+     * port, no brackets, each once, in the resolver's order. They die with
+     * the callback. An address gives itself. */
+    void (*done)(struct inl_resolve *r, int err, const char *const *addresses,
+                 size_t n);
+    void *impl; /* the dialer's; NULL when idle */
+};
+
+/* 0, or INLETS_ENOMEM / INLETS_EINVAL / INLETS_ENOTSUP at once (done does not
+ * run then). */
+static inline int inl_resolve_start(struct inl_dialer *dialer,
+                                    struct inl_resolve *r)
+{
+    return dialer->ops->resolve == NULL ? INLETS_ENOTSUP
+                                        : dialer->ops->resolve(dialer, r);
+}
+
+/* Idempotent; harmless when idle. */
+static inline void inl_resolve_cancel(struct inl_dialer *dialer,
+                                      struct inl_resolve *r)
+{
+    if (r->impl != NULL && dialer->ops->resolve_cancel != NULL) {
+        dialer->ops->resolve_cancel(dialer, r);
     }
 }
 

@@ -256,3 +256,11 @@ void inl_link_guard(struct inl_link *l)
         inl_link_wake(l);
     }
 }
+
+int inl_link_tune(struct inl_link *l, const struct inl_link_tuning *tuning)
+{
+    if (l->closed) {
+        return INLETS_ECLOSED;
+    }
+    return l->carrier->tune == NULL ? 0 : l->carrier->tune(l, tuning);
+}

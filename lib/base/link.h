@@ -49,6 +49,12 @@ struct inl_machine_ops {
     void (*gone)(void *machine, int err);
 };
 
+/* For a link that carries a tunnel: see inl_link_tune. */
+struct inl_link_tuning {
+    uint32_t dead_ms; /* 0: as the system has it */
+    bool bbr;
+};
+
 struct inl_carrier_ops {
     /* Flush and read according to the link's wishes. End of each turn in
      * which the link was marked dirty. */
@@ -59,6 +65,8 @@ struct inl_carrier_ops {
     /* Is the peer known to have left although reading is paused? May be
      * NULL. */
     bool (*peer_left)(struct inl_link *l);
+    /* inl_link_tune of a link that is not closed. May be NULL. */
+    int (*tune)(struct inl_link *l, const struct inl_link_tuning *tuning);
 };
 
 struct inl_link {
@@ -112,6 +120,15 @@ void inl_link_wake(struct inl_link *l);
 /* Appends to `out` and wakes. INLETS_ENOMEM, or INLETS_ECLOSED when closed
  * or shut down. */
 int inl_link_write(struct inl_link *l, const void *ptr, size_t n);
+/* What only the system below can do for a tunnel: give up after dead_ms in
+ * which the peer acknowledged nothing or had no room (the link then closes
+ * with INLETS_ETIMEDOUT), probe an idle peer more often than that, and send
+ * by BBR, which keeps its pace on lossy links. Whatever can be done is done;
+ * the return value is about BBR only: 0; INLETS_EPERM when this process may
+ * not have it (Linux: net.ipv4.tcp_allowed_congestion_control);
+ * INLETS_ENOTSUP when the system has none. INLETS_ECLOSED for a closed link.
+ * No error needs more than a line in the log. */
+int inl_link_tune(struct inl_link *l, const struct inl_link_tuning *tuning);
 /* Send what is in `out`, then FIN; reading goes on (half-close). When both
  * directions are done, linger is the way to close without losing `out`. */
 void inl_link_shutdown(struct inl_link *l);

@@ -1,18 +1,19 @@
-/* net/dial.c: the dialer over libuv.
+/* net/dial.c: the dialer over libuv: happy eyeballs (RFC 8305).
  *
  *   START -> RESOLVE -> CONNECT -> OVER   (a name)
  *   START ------------> CONNECT -> OVER   (a numeric address)
  *
  * Happy path: start() only puts the work off to the end of the turn, so that
- * `done` never runs during start; then getaddrinfo on libuv's thread pool;
- * then the addresses one after another, each with its share of the time that
- * is left (at least SHARE_MIN_MS); the first that answers is the link.
+ * `done` never runs during start; then getaddrinfo on libuv's thread pool,
+ * anew for each dial; then the families take turns (resolve.h), and every
+ * ATTEMPT_DELAY_MS one more address joins the race. The first that answers is
+ * the link, the others are abandoned.
  *
- * Failure: a refused or unreachable address hands over to the next at once.
- * When none is left the first error is reported, but "network unreachable"
- * only if nothing better is known (the IPv6 address of a dual-stack name on
- * a machine without IPv6). The deadline ends everything with ETIMEDOUT, and
- * cancel without a word.
+ * Failure: when an address refuses or cannot be reached, the next one starts
+ * at once. When none is left the first error is reported, but "network
+ * unreachable" only if nothing better is known (the IPv6 address of a
+ * dual-stack name on a machine without IPv6). The deadline ends everything
+ * with ETIMEDOUT, and cancel without a word.
  *
  * Who frees: `struct dialing` goes in free_dialing, from `later`, once it is
  * OVER and the resolver, which cannot always be cancelled, has given back its
@@ -21,14 +22,18 @@
 #include "net/dial.h"
 
 #include "base/mem.h"
-#include "base/url.h"
 #include "net/address.h"
+#include "net/resolve.h"
 #include "net/tcp.h"
 #include <inlets/err.h>
-#include <netdb.h>
 #include <string.h>
 
-#define SHARE_MIN_MS 1000u
+/* RFC 8305 section 5: its Connection Attempt Delay, as recommended. */
+#define ATTEMPT_DELAY_MS 250u
+/* Connects of one dial at a time. A name with many addresses that do not
+ * answer must not use up the descriptors: when so many run, the oldest (it had
+ * 2 s, unless others failed meanwhile) makes way for the next. */
+#define ATTEMPTS_MAX 8u
 
 enum state { START, RESOLVE, CONNECT, OVER };
 
@@ -42,6 +47,7 @@ static const char *const state_names[] = {
 /* One try to reach one address. */
 struct attempt {
     uv_connect_t req;
+    struct inl_list node;    /* in dialing.attempts */
     struct dialing *dialing; /* NULL: abandoned */
     struct inl_tcp *tcp;     /* its own, or the link of the one who dialled */
 };
@@ -58,10 +64,13 @@ struct dialing {
     struct addrinfo *found;          /* owned */
     struct addrinfo numeric;         /* a list of one, when there is no name */
     struct sockaddr_storage address; /* of numeric */
-    struct addrinfo *next;           /* to be tried */
-    struct attempt *attempt;         /* running; NULL: none */
 
-    struct inl_timer timer; /* of the attempt, and of the whole */
+    struct addrinfo *addresses[INL_ADDRESSES_MAX]; /* in found, or numeric */
+    size_t naddresses, next;                       /* the next to be tried */
+    struct inl_list attempts; /* running, the oldest first */
+    size_t nattempts;
+
+    struct inl_timer timer; /* of the next attempt, or of the whole */
     struct inl_later later; /* begin, or free */
 };
 
@@ -85,13 +94,20 @@ static void move(struct dialing *d, enum state to)
 
 /* --- The end ------------------------------------------------------------- */
 
+static void drop(struct attempt *a)
+{
+    inl_list_remove(&a->node);
+    a->dialing->nattempts--;
+    a->dialing = NULL;
+}
+
+/* The oldest one. Its callback will free it. */
 static void abandon(struct dialing *d)
 {
-    if (d->attempt != NULL) {
-        d->attempt->dialing = NULL;
-        inl_tcp_discard(d->attempt->tcp);
-        d->attempt = NULL;
-    }
+    struct attempt *a = inl_container(d->attempts.next, struct attempt, node);
+
+    drop(a);
+    inl_tcp_discard(a->tcp);
 }
 
 static void free_dialing(struct dialing *d)
@@ -110,7 +126,9 @@ static struct inl_dial *end(struct dialing *d)
 
     move(d, OVER);
     inl_timer_off(&d->loop->env, &d->timer);
-    abandon(d);
+    while (d->nattempts > 0) {
+        abandon(d);
+    }
     if (d->resolving) {
         (void)uv_cancel((uv_req_t *)&d->resolve);
     }
@@ -170,7 +188,7 @@ static bool met_itself(const struct inl_tcp *t)
            memcmp(&here, &there, (size_t)here_size) == 0;
 }
 
-static void try_next(struct dialing *d);
+static void start_next(struct dialing *d);
 
 static void on_connected(uv_connect_t *req, int status)
 {
@@ -178,12 +196,13 @@ static void on_connected(uv_connect_t *req, int status)
     struct dialing *d = a->dialing;
     struct inl_tcp *t = a->tcp;
 
-    inl_free(a);
     if (d == NULL) {
+        inl_free(a);
         return;
     }
     inl_loop_enter(d->loop);
-    d->attempt = NULL;
+    drop(a);
+    inl_free(a);
     if (status == 0 && met_itself(t)) {
         status = UV_ECONNREFUSED;
     }
@@ -193,7 +212,7 @@ static void on_connected(uv_connect_t *req, int status)
     }
     inl_tcp_discard(t);
     remember(d, connect_error(status));
-    try_next(d);
+    start_next(d);
 }
 
 /* 0, or ours. */
@@ -217,56 +236,58 @@ static int try_address(struct dialing *d, const struct sockaddr *address)
         inl_free(a);
         return connect_error(err);
     }
-    d->attempt = a;
+    inl_list_push_back(&d->attempts, &a->node);
+    d->nattempts++;
     return 0;
 }
 
-/* Sets the timer for the address that is being tried. */
-static int share_time(struct dialing *d)
+/* Sets the timer to when the next address joins, or to the deadline. */
+static int set_timer(struct dialing *d)
 {
-    uint64_t now = d->loop->env.now_ms;
-    uint64_t rest = d->dial->due_ms > now ? d->dial->due_ms - now : 0;
-    uint64_t shares = 1;
-    const struct addrinfo *ai;
+    uint64_t due_ms = d->loop->env.now_ms + ATTEMPT_DELAY_MS;
 
-    for (ai = d->next; ai != NULL; ai = ai->ai_next) {
-        shares++;
+    if (d->next == d->naddresses || due_ms > d->dial->due_ms) {
+        due_ms = d->dial->due_ms;
     }
-    if (rest / shares >= SHARE_MIN_MS) {
-        rest /= shares;
-    } else if (rest > SHARE_MIN_MS) {
-        rest = SHARE_MIN_MS;
-    }
-    return inl_timer_at(&d->loop->env, &d->timer, now + rest);
+    return inl_timer_at(&d->loop->env, &d->timer, due_ms);
 }
 
-static void try_next(struct dialing *d)
+/* One more address joins the race. */
+static void start_next(struct dialing *d)
 {
-    while (d->next != NULL) {
-        struct addrinfo *ai = d->next;
-        int err;
+    int err = 0;
 
-        d->next = ai->ai_next;
-        inl_address_set_port(ai->ai_addr, d->dial->port);
-        err = try_address(d, ai->ai_addr);
+    if (d->next < d->naddresses && d->nattempts == ATTEMPTS_MAX) {
+        abandon(d);
+        remember(d, INLETS_ETIMEDOUT);
+    }
+    while (d->next < d->naddresses) {
+        struct sockaddr *address = d->addresses[d->next++]->ai_addr;
+
+        inl_address_set_port(address, d->dial->port);
+        err = try_address(d, address);
         if (err == 0) {
-            err = share_time(d);
-            if (err != 0) {
-                give_up(d, err);
-            }
-            return;
+            break;
         }
         remember(d, err);
     }
-    give_up(d, d->err != 0 ? d->err : INLETS_EDNS);
+    if (d->nattempts == 0) {
+        give_up(d, d->err != 0 ? d->err : INLETS_EDNS);
+        return;
+    }
+    err = set_timer(d);
+    if (err != 0) {
+        give_up(d, err);
+    }
 }
 
 static void connect_to(struct dialing *d, struct addrinfo *list)
 {
     move(d, CONNECT);
     d->dial->step = "connect";
-    d->next = list;
-    try_next(d);
+    d->naddresses = inl_resolve_pick(list, d->addresses);
+    inl_resolve_interleave(d->addresses, d->naddresses);
+    start_next(d);
 }
 
 static void on_timer(struct inl_timer *timer)
@@ -277,9 +298,7 @@ static void on_timer(struct inl_timer *timer)
         give_up(d, INLETS_ETIMEDOUT);
         return;
     }
-    abandon(d);
-    remember(d, INLETS_ETIMEDOUT);
-    try_next(d);
+    start_next(d);
 }
 
 /* --- RESOLVE ------------------------------------------------------------- */
@@ -295,9 +314,7 @@ static void on_resolved(uv_getaddrinfo_t *req, int status,
     if (d->state == OVER) {
         inl_env_later(&d->loop->env, &d->later);
     } else if (status != 0) {
-        give_up(d, status == UV_EAI_MEMORY || status == UV_ENOMEM
-                       ? INLETS_ENOMEM
-                       : INLETS_EDNS);
+        give_up(d, inl_resolve_error(status));
     } else {
         connect_to(d, list);
     }
@@ -305,21 +322,14 @@ static void on_resolved(uv_getaddrinfo_t *req, int status,
 
 static void resolve(struct dialing *d)
 {
-    /* No AI_ADDRCONFIG: it drops "localhost" where only the loopback has an
-     * address. An address that cannot be used fails at once anyway. */
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-    };
     int err;
 
     move(d, RESOLVE);
     d->dial->step = "resolve";
     d->resolve.data = d;
-    err = uv_getaddrinfo(d->loop->uv, &d->resolve, on_resolved, d->dial->host,
-                         NULL, &hints);
+    err = inl_resolve_ask(d->loop, &d->resolve, d->dial->host, on_resolved);
     if (err != 0) {
-        give_up(d, err == UV_ENOMEM ? INLETS_ENOMEM : INLETS_EDNS);
+        give_up(d, inl_resolve_error(err));
         return;
     }
     d->resolving = true;
@@ -337,19 +347,12 @@ static void run_later(struct inl_later *later)
         }
     } else if (inl_address_parse(d->dial->host, d->dial->port, &d->address) ==
                0) {
+        d->numeric.ai_family = d->address.ss_family;
         d->numeric.ai_addr = (struct sockaddr *)&d->address;
         connect_to(d, &d->numeric);
     } else {
         resolve(d);
     }
-}
-
-/* uv_getaddrinfo of 1.45 to 1.47 cuts longer names and asks for what is left
- * (CVE-2024-24806), so they must not get there. */
-static bool is_host(const char *host)
-{
-    return host != NULL && host[0] != '\0' &&
-           strnlen(host, INL_HOST_MAX + 1) <= INL_HOST_MAX;
 }
 
 static int start(struct inl_dialer *dialer, struct inl_dial *dial)
@@ -358,8 +361,8 @@ static int start(struct inl_dialer *dialer, struct inl_dial *dial)
     struct dialing *d;
     int err;
 
-    if (!is_host(dial->host) || dial->port == 0 || dial->port > 65535 ||
-        dial->due_ms == 0) {
+    if (!inl_resolve_is_host(dial->host) || dial->port == 0 ||
+        dial->port > 65535 || dial->due_ms == 0) {
         return INLETS_EINVAL;
     }
     d = inl_calloc(1, sizeof(*d));
@@ -374,6 +377,7 @@ static int start(struct inl_dialer *dialer, struct inl_dial *dial)
     }
     d->loop = loop;
     d->dial = dial;
+    inl_list_init(&d->attempts);
     dial->impl = d;
     dial->step = "resolve";
     loop->live++;
@@ -391,6 +395,8 @@ static void cancel(struct inl_dialer *dialer, struct inl_dial *dial)
 static const struct inl_dialer_ops dialer_ops = {
     .start = start,
     .cancel = cancel,
+    .resolve = inl_resolve_begin,
+    .resolve_cancel = inl_resolve_forget,
 };
 
 void inl_net_dialer_init(struct inl_dialer *dialer, struct inl_loop *loop)

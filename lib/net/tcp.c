@@ -32,8 +32,10 @@
 /* What one uv_try_write offers at most. */
 #define VECTORS 64u
 /* What one link may write in a turn before the others, and the reading, get
- * theirs. */
-#define TURN_BYTES (1024u * 1024)
+ * theirs. Measured with windows of 4 MiB beside a full-speed download over
+ * the loopback: a small request took a quarter of the time (p50) that it took
+ * with 1 MiB; throughput and CPU a GiB were no worse. */
+#define TURN_BYTES (128u * 1024)
 /* The request whose end says that the socket takes bytes again. No more
  * vectors than uv_write_t holds itself, so that libuv allocates nothing (in
  * 1.44 a failure there leaves the loop counting a request for ever). */
@@ -41,13 +43,17 @@
 #define WAKE_VECTORS 4u
 #define READ_BYTES (64u * 1024)
 #define WATCH_MS 1000u
+/* Without an answer to so many, an idle tunnel's peer is dead. */
+#define KEEPALIVE_PROBES 3u
 
 /* What the kernel may hold unsent, under our schedule of who goes first
  * (TUNNEL.md): LOWAT_MS of the present rate within these bounds. A fixed
  * minimum would cost a third more CPU on a fast link, the kernel's default
  * seconds of delay on a slow one. Sent and not yet acknowledged bytes do not
- * count, so this limits no window. */
-#define LOWAT_MIN_BYTES (128u * 1024)
+ * count, so this limits no window. The minimum and a wake-up record are 128
+ * KiB in all; at 10 Mbit/s a small request beside a download was answered 54
+ * ms sooner than with twice the minimum. */
+#define LOWAT_MIN_BYTES (64u * 1024)
 #define LOWAT_MAX_BYTES (4096u * 1024)
 #define LOWAT_MS 10u
 #define RATE_MS 100u /* the shortest time to measure a rate */
@@ -203,7 +209,12 @@ static void flush(struct inl_tcp *t)
 
     while (!t->link.closed && t->write_bytes == 0 && t->tx_err == 0) {
         struct iovec v[VECTORS];
-        size_t n = inl_link_tx_peek(&t->link, v, VECTORS);
+        /* When the socket is full nobody is asked for more: what is left of
+         * `out` is enough for the sign, and who goes next is decided when it
+         * comes. */
+        size_t n = (more && budget > 0) || t->link.out.bytes == 0
+                       ? inl_link_tx_peek(&t->link, v, VECTORS)
+                       : inl_queue_peek(&t->link.out, v, VECTORS);
 
         if (n == 0 || t->link.closed) {
             return;
@@ -436,6 +447,72 @@ static void update_reading(struct inl_tcp *t)
     watch(t);
 }
 
+/* --- Tunnels ------------------------------------------------------------- */
+
+/* The time after which a silent peer is dead. The probes are for a link on
+ * which nothing is under way: the first after half of that time, then so that
+ * one or two more are lost before it is over. Of bytes under way, Linux is
+ * told the same; otherwise it would repeat them for 15 minutes. There a peer
+ * that acknowledges but has no room for so long counts as dead too, which is
+ * right here: a tunnel always reads, for the flows have their own credit. */
+static void set_dead_time(uv_os_fd_t fd, unsigned dead_ms)
+{
+    const unsigned dead_s = (dead_ms + 999) / 1000;
+    const struct {
+        int level, name;
+        unsigned value;
+    } options[] = {
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+#ifdef TCP_KEEPIDLE
+        {IPPROTO_TCP, TCP_KEEPIDLE, dead_s > 2 ? dead_s / 2 : 1},
+        {IPPROTO_TCP, TCP_KEEPINTVL, dead_s > 6 ? dead_s / 6 : 1},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+#endif
+#ifdef TCP_USER_TIMEOUT
+        {IPPROTO_TCP, TCP_USER_TIMEOUT, dead_ms},
+#endif
+    };
+
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        (void)setsockopt(fd, options[i].level, options[i].name,
+                         &options[i].value, sizeof(options[i].value));
+    }
+}
+
+static int set_bbr(uv_os_fd_t fd)
+{
+#ifdef TCP_CONGESTION
+    static const char name[] = "bbr";
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1) ==
+        0) {
+        return 0;
+    }
+    return errno == ENOENT ? INLETS_ENOTSUP
+                           : inl_error_from_uv(uv_translate_sys_error(errno));
+#else
+    (void)fd;
+    return INLETS_ENOTSUP;
+#endif
+}
+
+/* No BBR over the loopback, where nothing is lost and its pacing only costs:
+ * measured for one plain flow, 0.9 against 3.5 GiB/s with CUBIC, and 0.58
+ * against 0.17 CPU seconds a GiB. */
+static int tune(struct inl_link *l, const struct inl_link_tuning *tuning)
+{
+    uv_os_fd_t fd;
+    int err = uv_fileno((const uv_handle_t *)&tcp_of(l)->tcp, &fd);
+
+    if (err != 0) {
+        return inl_error_from_uv(err);
+    }
+    if (tuning->dead_ms > 0) {
+        set_dead_time(fd, tuning->dead_ms);
+    }
+    return tuning->bbr && !l->peer_is_loopback ? set_bbr(fd) : 0;
+}
+
 /* --- Life ---------------------------------------------------------------- */
 
 static void turn(struct inl_link *l)
@@ -481,6 +558,7 @@ static const struct inl_carrier_ops carrier_ops = {
     .turn = turn,
     .release = release,
     .peer_left = peer_left,
+    .tune = tune,
 };
 
 struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err)

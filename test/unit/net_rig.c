@@ -246,6 +246,9 @@ static void end_fill(void *machine)
     struct end *e = machine;
     static uint8_t piece[PIECE];
 
+    if (e->link->out.bytes > e->out_when_asked) {
+        e->out_when_asked = e->link->out.bytes;
+    }
     misbehave(e, AT_FILL);
     while (!e->link->closed && e->made < e->to_send &&
            e->link->out.bytes < INL_LINK_LOW_BYTES) {

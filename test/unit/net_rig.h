@@ -80,6 +80,7 @@ struct end {
     int gone; /* calls */
     int err;
     size_t out_peak;
+    size_t out_when_asked; /* at most: bytes that waited when more was asked */
 };
 
 void end_attach(struct end *e, struct inl_link *link);

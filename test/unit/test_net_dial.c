@@ -1,102 +1,15 @@
-/* test_net_dial.c: the dialer, with real sockets and a resolver of our own:
- * getaddrinfo is defined here, so libuv's thread pool calls this one. */
+/* test_net_dial.c: the dialer, with real sockets and a resolver of our own. */
 #include "net_rig.h"
 
 #include "unit/alloc.h"
-#include <dlfcn.h>
+#include "unit/resolver.h"
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* --- The resolver -------------------------------------------------------- */
-
-/* Names in .test are ours: "A.B.test" has the addresses A and B of this
- * table, "none.test" does not exist, "slow.test" waits for release_slow(). */
-static const struct {
-    const char *name;
-    const char *address;
-} hosts[] = {
-    {"one", "127.0.0.1"},
-    {"two", "127.0.0.2"},
-    {"six", "::1"},
-    {"reject", "255.255.255.255"},
-};
-
-static uv_sem_t slow;       /* posted to let slow.test answer */
-static uv_sem_t slow_asked; /* posted when it is asked for */
-
-/* One node as glibc's freeaddrinfo wants it: a single block. */
-static struct addrinfo *new_address(const char *text)
-{
-    struct node {
-        struct addrinfo info;
-        struct sockaddr_storage address;
-    } *node = calloc(1, sizeof(*node));
-    struct sockaddr_in6 *v6;
-
-    if (node == NULL) {
-        abort();
-    }
-    v6 = (struct sockaddr_in6 *)&node->address;
-    if (uv_ip6_addr(text, 0, v6) == 0) {
-        node->info.ai_family = AF_INET6;
-        node->info.ai_addrlen = sizeof(struct sockaddr_in6);
-    } else {
-        (void)uv_ip4_addr(text, 0, (struct sockaddr_in *)&node->address);
-        node->info.ai_family = AF_INET;
-        node->info.ai_addrlen = sizeof(struct sockaddr_in);
-    }
-    node->info.ai_socktype = SOCK_STREAM;
-    node->info.ai_addr = (struct sockaddr *)&node->address;
-    return &node->info;
-}
-
-static int our_addresses(const char *name, struct addrinfo **ret)
-{
-    struct addrinfo **tail = ret;
-    size_t n;
-
-    *ret = NULL;
-    for (; strcmp(name, "test") != 0; name += n + 1) {
-        n = strcspn(name, ".");
-        for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
-            if (strlen(hosts[i].name) == n &&
-                memcmp(hosts[i].name, name, n) == 0) {
-                *tail = new_address(hosts[i].address);
-                tail = &(*tail)->ai_next;
-            }
-        }
-    }
-    return *ret == NULL ? EAI_NONAME : 0;
-}
-
-typedef int (*resolver_fn)(const char *, const char *, const struct addrinfo *,
-                           struct addrinfo **);
-
-/* The names of the parameters are of glibc's declaration. */
-int getaddrinfo(const char *name, const char *service,
-                const struct addrinfo *req, struct addrinfo **pai)
-{
-    size_t n = strlen(name);
-    resolver_fn real;
-
-    if (strcmp(name, "slow.test") == 0) {
-        uv_sem_post(&slow_asked);
-        uv_sem_wait(&slow);
-        return our_addresses("one.test", pai);
-    }
-    if (n > 5 && strcmp(name + n - 5, ".test") == 0) {
-        return our_addresses(name, pai);
-    }
-    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
-    return real(name, service, req, pai);
-}
 
 /* --- Places to dial ------------------------------------------------------ */
 
@@ -116,20 +29,24 @@ static int dead_port(unsigned *ret_port)
 
 #define HOLE_FDS 4
 
-/* A port on 127.0.0.1 whose backlog is full: a SYN gets no answer. */
+/* A port whose backlog is full: a SYN gets no answer. */
 struct hole {
     unsigned port;
-    int fds[HOLE_FDS];
+    int fds[HOLE_FDS]; /* the first listens */
 };
 
-static void hole_open(struct hole *h)
+/* port 0: any. */
+static void hole_open_at(struct hole *h, const char *address, unsigned port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET};
+    struct sockaddr_in a;
+    socklen_t size = sizeof(a);
 
-    h->fds[0] = dead_port(&h->port);
+    assert_int_equal(uv_ip4_addr(address, (int)port, &a), 0);
+    h->fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(h->fds[0], (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(getsockname(h->fds[0], (struct sockaddr *)&a, &size), 0);
+    h->port = ntohs(a.sin_port);
     assert_int_equal(listen(h->fds[0], 0), 0);
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    a.sin_port = htons((uint16_t)h->port);
     for (int i = 1; i < HOLE_FDS; i++) {
         h->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
         assert_true(h->fds[i] >= 0);
@@ -137,6 +54,21 @@ static void hole_open(struct hole *h)
                     errno == EINPROGRESS);
     }
     (void)usleep(20000);
+}
+
+static void hole_open(struct hole *h)
+{
+    hole_open_at(h, "127.0.0.1", 0);
+}
+
+/* From now on it answers. Returns what waited in the backlog. */
+static int hole_fill_in(struct hole *h)
+{
+    int fd = accept(h->fds[0], NULL, NULL);
+
+    assert_true(fd >= 0);
+    assert_int_equal(listen(h->fds[0], 8), 0);
+    return fd;
 }
 
 static void hole_close(struct hole *h)
@@ -189,18 +121,6 @@ static struct inl_listener *listen_at(struct rig *r, const char *address,
     assert_int_equal(
         inl_listener_new(&l, &r->loop, address, end_listen, server), 0);
     return l;
-}
-
-/* Lets what is left in the resolver answer. Its thread may or may not have
- * got as far as asking before it was cancelled. */
-static void drain_slow(struct rig *r)
-{
-    uv_sem_post(&slow);
-    RUN_UNTIL(r, r->loop.live == 0);
-    while (uv_sem_trywait(&slow) == 0) {
-    }
-    while (uv_sem_trywait(&slow_asked) == 0) {
-    }
 }
 
 /* --- Tests --------------------------------------------------------------- */
@@ -296,36 +216,19 @@ static void test_unreachable_network(void **state)
 
 static void test_deadline_while_connecting(void **state)
 {
-    struct hole h;
+    struct hole one, two;
     uint64_t took;
 
-    hole_open(&h);
-    took = expect_error(*state, "127.0.0.1", h.port, 200, INLETS_ETIMEDOUT,
+    hole_open(&one);
+    hole_open_at(&two, "127.0.0.2", one.port);
+    took = expect_error(*state, "127.0.0.1", one.port, 200, INLETS_ETIMEDOUT,
                         "connect");
     assert_in_range(took, 200, 900);
-    took = expect_error(*state, "one.one.test", h.port, 200, INLETS_ETIMEDOUT,
+    took = expect_error(*state, "one.two.test", one.port, 400, INLETS_ETIMEDOUT,
                         "connect");
-    assert_in_range(took, 200, 900);
-    hole_close(&h);
-}
-
-static void test_share_of_a_silent_address(void **state)
-{
-    struct rig *r = *state;
-    struct end server = {0};
-    struct inl_listener *l;
-    struct hole h;
-    char address[64];
-    uint64_t begin;
-
-    hole_open(&h);
-    (void)snprintf(address, sizeof(address), "127.0.0.2:%u", h.port);
-    l = listen_at(r, address, &server);
-    begin = uv_now(&r->uv);
-    expect_link(r, "one.two.test", h.port, &server); /* within 5 s */
-    assert_in_range(uv_now(&r->uv) - begin, 2400, 4000);
-    inl_listener_close(l);
-    hole_close(&h);
+    assert_in_range(took, 400, 1200);
+    hole_close(&one);
+    hole_close(&two);
 }
 
 static void test_deadline_in_the_past(void **state)
@@ -372,6 +275,137 @@ static void test_without_descriptors(void **state)
     RUN_UNTIL(r, call.done > 0);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
     assert_int_equal(call.err, INLETS_EMFILE);
+}
+
+/* --- The race (RFC 8305) ------------------------------------------------- */
+
+static void test_next_address_joins_a_silent_one(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {0};
+    struct inl_listener *l;
+    struct hole h;
+    char address[64];
+    uint64_t begin;
+
+    hole_open(&h);
+    (void)snprintf(address, sizeof(address), "127.0.0.2:%u", h.port);
+    l = listen_at(r, address, &server);
+    begin = uv_now(&r->uv);
+    expect_link(r, "one.two.test", h.port, &server);
+    assert_in_range(uv_now(&r->uv) - begin, 240, 1500);
+    inl_listener_close(l);
+    hole_close(&h);
+}
+
+/* The one that was there first is still in it when the next has joined. */
+static void test_first_address_may_win_late(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r, .room = 1, .keep_open = true};
+    struct hole one, two;
+    struct call call;
+    int waited;
+
+    hole_open(&one);
+    hole_open_at(&two, "127.0.0.2", one.port);
+    assert_int_equal(call_start(&call, &end, "one.two.test", one.port, 9000),
+                     0);
+    rig_pass(r, 400);
+    waited = hole_fill_in(&one); /* the kernel repeats the SYN after 1 s */
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(call.err, 0);
+    assert_string_equal(end.link->peer_ip, "127.0.0.1");
+    end_act(&end, CLOSE);
+    RUN_UNTIL(r, end.gone);
+    (void)close(waited);
+    hole_close(&one);
+    hole_close(&two);
+}
+
+/* Eleven waits would be 2750 ms. */
+static void test_refusals_do_not_wait(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {0};
+    struct inl_listener *l = listen_at(r, "127.0.1.12:0", &server);
+    uint64_t begin = uv_now(&r->uv);
+
+    expect_link(r, "dozen.test", inl_listener_port(l), &server);
+    assert_in_range(uv_now(&r->uv) - begin, 0, 2000);
+    inl_listener_close(l);
+}
+
+static bool has_ipv6(void)
+{
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+                             .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool has = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+
+    (void)close(fd);
+    return has;
+}
+
+/* The thirteenth address is the second to be tried. */
+static void test_families_take_turns(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {0};
+    struct inl_listener *l;
+    struct hole holes[12];
+    uint64_t begin;
+
+    if (!has_ipv6()) {
+        skip();
+    }
+    l = listen_at(r, "[::1]:0", &server);
+    for (unsigned i = 0; i < 12; i++) {
+        hole_open_at(&holes[i], dozen[i], inl_listener_port(l));
+    }
+    begin = uv_now(&r->uv);
+    expect_link(r, "dozen.six.test", inl_listener_port(l), &server);
+    assert_in_range(uv_now(&r->uv) - begin, 240, 2000);
+    inl_listener_close(l);
+    for (unsigned i = 0; i < 12; i++) {
+        hole_close(&holes[i]);
+    }
+}
+
+/* Eleven silent addresses: eight sockets at a time, and the twelfth is still
+ * found. */
+static void test_attempts_are_bounded(void **state)
+{
+    struct rig *r = *state;
+    struct end server = {.room = 1};
+    struct end client = {.rig = r, .room = 1};
+    struct inl_listener *l = listen_at(r, "127.0.1.12:0", &server);
+    struct hole holes[11];
+    struct call call;
+    int before, most = 0;
+
+    for (unsigned i = 0; i < 11; i++) {
+        hole_open_at(&holes[i], dozen[i], inl_listener_port(l));
+    }
+    /* libuv opens a spare one with the first stream. */
+    expect_error(r, "255.255.255.255", 80, 5000, INLETS_ENETWORK, "connect");
+    before = count_fds();
+    assert_int_equal(
+        call_start(&call, &client, "dozen.test", inl_listener_port(l), 9000),
+        0);
+    while (call.done == 0) {
+        int now = count_fds();
+
+        most = now > most ? now : most;
+        rig_once(r);
+    }
+    assert_int_equal(call.err, 0);
+    assert_int_equal(most - before, 8);
+    RUN_UNTIL(r, client.gone && server.gone);
+    inl_listener_close(l);
+    for (unsigned i = 0; i < 11; i++) {
+        hole_close(&holes[i]);
+    }
 }
 
 /* --- Cancel -------------------------------------------------------------- */
@@ -447,6 +481,24 @@ static void test_cancel_while_connecting(void **state)
     cancel_twice(r, &call);
     RUN_UNTIL(r, r->loop.live == 0);
     hole_close(&h);
+}
+
+static void test_cancel_while_racing(void **state)
+{
+    struct rig *r = *state;
+    struct end end = {.rig = r};
+    struct hole one, two;
+    struct call call;
+
+    hole_open(&one);
+    hole_open_at(&two, "127.0.0.2", one.port);
+    assert_int_equal(call_start(&call, &end, "one.two.test", one.port, 5000),
+                     0);
+    rig_pass(r, 320);
+    cancel_twice(r, &call);
+    RUN_UNTIL(r, r->loop.live == 0);
+    hole_close(&one);
+    hole_close(&two);
 }
 
 /* The connection is there, but its event was not handled yet. */
@@ -598,6 +650,32 @@ static void test_every_allocation_fails_once(void **state)
     (void)close(fd);
 }
 
+/* The same in a race: whatever fails, it ends. */
+static void test_every_allocation_fails_once_in_a_race(void **state)
+{
+    struct rig *r = *state;
+    struct hole h;
+    bool failed = true;
+
+    hole_open(&h);
+    for (size_t n = 1; failed; n++) {
+        struct end end = {.rig = r};
+        struct call call;
+
+        alloc_fail_nth = n;
+        if (call_start(&call, &end, "one.reject.two.test", h.port, 300) == 0) {
+            RUN_UNTIL(r, call.done > 0);
+            assert_true(call.err == INLETS_ENOMEM ||
+                        call.err == INLETS_ETIMEDOUT ||
+                        call.err == INLETS_EREFUSED);
+        }
+        RUN_UNTIL(r, r->loop.live == 0);
+        failed = alloc_fail_nth == 0;
+        alloc_fail_nth = 0;
+    }
+    hole_close(&h);
+}
+
 #define NET_TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
@@ -612,25 +690,29 @@ int main(void)
         NET_TEST(test_first_telling_error_is_reported),
         NET_TEST(test_unreachable_network),
         NET_TEST(test_deadline_while_connecting),
-        NET_TEST(test_share_of_a_silent_address),
         NET_TEST(test_deadline_in_the_past),
         NET_TEST(test_deadline_while_resolving),
         NET_TEST(test_without_descriptors),
+        NET_TEST(test_next_address_joins_a_silent_one),
+        NET_TEST(test_first_address_may_win_late),
+        NET_TEST(test_refusals_do_not_wait),
+        NET_TEST(test_families_take_turns),
+        NET_TEST(test_attempts_are_bounded),
         NET_TEST(test_cancel_at_once),
         NET_TEST(test_cancel_while_resolving),
         NET_TEST(test_cancel_many_while_resolving),
         NET_TEST(test_cancel_while_connecting),
+        NET_TEST(test_cancel_while_racing),
         NET_TEST(test_cancel_when_connected),
         NET_TEST(test_dial_again_from_done),
         NET_TEST(test_link_without_machine_is_closed),
         NET_TEST(test_misbehaviour_in_done),
         NET_TEST(test_close_loop_while_resolving),
         NET_TEST(test_every_allocation_fails_once),
+        NET_TEST(test_every_allocation_fails_once_in_a_race),
     };
 
-    if (uv_sem_init(&slow, 0) != 0 || uv_sem_init(&slow_asked, 0) != 0) {
-        return 1;
-    }
+    resolver_init();
     alloc_install();
     return cmocka_run_group_tests_name("net_dial", tests, NULL, NULL);
 }

@@ -5,8 +5,12 @@
 
 #include "net/tcp.h"
 #include "unit/alloc.h"
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -87,6 +91,10 @@ static void test_big_both_ways_with_backpressure(void **state)
     /* What waits in our memory is bounded, however slow the peer. */
     assert_true(client.out_peak <= 2 * INL_LINK_LOW_BYTES);
     assert_true(server.out_peak <= 2 * INL_LINK_LOW_BYTES);
+    /* Nobody is asked for more while the socket is full: what waits then is
+     * below one filling (up to 96 KiB here), less one wake-up record. */
+    assert_true(client.out_when_asked <= INL_LINK_LOW_BYTES / 2);
+    assert_true(server.out_when_asked <= INL_LINK_LOW_BYTES / 2);
 }
 
 static void on_ping(struct inl_timer *timer)
@@ -454,6 +462,128 @@ static void test_close_loop_with_live_links(void **state)
     assert_int_equal(inl_loop_init(&r->loop, &r->uv), 0);
 }
 
+/* --- Tunnels ------------------------------------------------------------- */
+
+/* Who asked for a congestion control, and what they are told: the kernel of
+ * the test may or may not have BBR. */
+static struct {
+    int calls;
+    int err; /* errno; 0: done */
+    char name[16];
+} congestion;
+
+typedef int (*setsockopt_fn)(int, int, int, const void *, socklen_t);
+
+/* The names of the parameters are of glibc's declaration. */
+int setsockopt(int fd, int level, int optname, const void *optval,
+               socklen_t optlen)
+{
+    setsockopt_fn real;
+
+    if (level == IPPROTO_TCP && optname == TCP_CONGESTION) {
+        assert_true(optlen < sizeof(congestion.name));
+        congestion.calls++;
+        memset(congestion.name, 0, sizeof(congestion.name));
+        memcpy(congestion.name, optval, optlen);
+        errno = congestion.err;
+        return congestion.err == 0 ? 0 : -1;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "setsockopt");
+    return real(fd, level, optname, optval, optlen);
+}
+
+static int option(struct inl_link *link, int level, int name)
+{
+    struct inl_tcp *t = inl_container(link, struct inl_tcp, link);
+    int value = -1;
+    socklen_t size = sizeof(value);
+    uv_os_fd_t fd;
+
+    assert_int_equal(uv_fileno((uv_handle_t *)&t->tcp, &fd), 0);
+    assert_int_equal(getsockopt(fd, level, name, &value, &size), 0);
+    return value;
+}
+
+static void check_dead_time(struct inl_link *link, int alive, int dead_ms,
+                            int idle_s, int interval_s)
+{
+    assert_int_equal(option(link, SOL_SOCKET, SO_KEEPALIVE), alive);
+    assert_int_equal(option(link, IPPROTO_TCP, TCP_USER_TIMEOUT), dead_ms);
+    assert_int_equal(option(link, IPPROTO_TCP, TCP_KEEPIDLE), idle_s);
+    assert_int_equal(option(link, IPPROTO_TCP, TCP_KEEPINTVL), interval_s);
+}
+
+static void test_options_of_tunnels(void **state)
+{
+    struct rig *r = *state;
+    struct end client = {.room = 1}, server = {.room = 1, .keep_open = true};
+    struct inl_link_tuning tuning = {0};
+    int idle_s, interval_s;
+
+    connect_ends(r, &client, &server);
+    assert_int_equal(option(client.link, IPPROTO_TCP, TCP_NOTSENT_LOWAT),
+                     64 * 1024);
+    idle_s = option(client.link, IPPROTO_TCP, TCP_KEEPIDLE);
+    interval_s = option(client.link, IPPROTO_TCP, TCP_KEEPINTVL);
+    assert_int_equal(inl_link_tune(client.link, &tuning), 0);
+    check_dead_time(client.link, 0, 0, idle_s, interval_s);
+    tuning.dead_ms = 20000;
+    assert_int_equal(inl_link_tune(client.link, &tuning), 0);
+    check_dead_time(client.link, 1, 20000, 10, 3);
+    assert_int_equal(option(client.link, IPPROTO_TCP, TCP_KEEPCNT), 3);
+    tuning.dead_ms = 1; /* the shortest that the kernel knows */
+    assert_int_equal(inl_link_tune(client.link, &tuning), 0);
+    check_dead_time(client.link, 1, 1, 1, 1);
+    check_dead_time(server.link, 0, 0, idle_s, interval_s);
+    assert_int_equal(congestion.calls, 0);
+    end_act(&client, CLOSE);
+    end_act(&server, CLOSE);
+    assert_int_equal(inl_link_tune(client.link, &tuning), INLETS_ECLOSED);
+    RUN_UNTIL(r, client.gone && server.gone);
+}
+
+static void test_carriers_need_not_tune(void **state)
+{
+    static const struct inl_carrier_ops none = {.turn = NULL};
+    const struct inl_link_tuning tuning = {.dead_ms = 1, .bbr = true};
+    struct inl_link link = {.carrier = &none};
+
+    (void)state;
+    assert_int_equal(inl_link_tune(&link, &tuning), 0);
+}
+
+/* Answers a tunnel's wish for BBR with errno err. */
+static void expect_bbr(struct rig *r, bool loopback, int err, int calls,
+                       int expected)
+{
+    const struct inl_link_tuning tuning = {.dead_ms = 4000, .bbr = true};
+    struct end client = {.room = 1}, server = {.room = 1, .keep_open = true};
+
+    connect_ends(r, &client, &server);
+    assert_true(client.link->peer_is_loopback);
+    client.link->peer_is_loopback = loopback;
+    memset(&congestion, 0, sizeof(congestion));
+    congestion.err = err;
+    assert_int_equal(inl_link_tune(client.link, &tuning), expected);
+    assert_int_equal(congestion.calls, calls);
+    assert_string_equal(congestion.name, calls > 0 ? "bbr" : "");
+    assert_int_equal(option(client.link, IPPROTO_TCP, TCP_USER_TIMEOUT), 4000);
+    end_act(&client, CLOSE);
+    end_act(&server, CLOSE);
+    RUN_UNTIL(r, client.gone && server.gone);
+}
+
+static void test_tunnels_ask_for_bbr(void **state)
+{
+    struct rig *r = *state;
+
+    expect_bbr(r, false, 0, 1, 0);
+    expect_bbr(r, false, EPERM, 1, INLETS_EPERM);
+    expect_bbr(r, false, ENOENT, 1, INLETS_ENOTSUP);
+    expect_bbr(r, false, ENOMEM, 1, INLETS_ENOMEM);
+    expect_bbr(r, true, EPERM, 0, 0);
+}
+
 /* --- Memory -------------------------------------------------------------- */
 
 /* Connects, sends both ways. Every step may fail, nothing may leak. */
@@ -521,6 +651,9 @@ int main(void)
         NET_TEST(test_linger_discards),
         NET_TEST(test_misbehaviour_in_every_callback),
         NET_TEST(test_close_loop_with_live_links),
+        NET_TEST(test_options_of_tunnels),
+        NET_TEST(test_tunnels_ask_for_bbr),
+        cmocka_unit_test(test_carriers_need_not_tune),
         cmocka_unit_test(test_every_allocation_fails_once),
     };
 
