@@ -397,13 +397,17 @@ static void close_now(struct inl_lane *lane)
     inl_link_linger(lane->link);
 }
 
+/* Up to the mark and not beyond: what is in `out` is past all scheduling. */
 static void make_frames(struct inl_lane *lane)
 {
+    size_t waiting = lane->link->out.bytes;
+    size_t room =
+        waiting < INL_LINK_LOW_BYTES ? INL_LINK_LOW_BYTES - waiting : 0;
     size_t before = lane->kept.bytes;
     size_t added;
 
     lane->filling = true;
-    lane->ops->fill(lane, &lane->kept, INL_LINK_LOW_BYTES);
+    lane->ops->fill(lane, &lane->kept, room);
     lane->filling = false;
     added = lane->kept.bytes - before;
     if (added > 0) {

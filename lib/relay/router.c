@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/slice.h"
+#include <stdio.h>
 #include <string.h>
 
 struct host {
@@ -27,8 +28,9 @@ static int router_open(struct inl_service *s, const struct inl_request *req,
                        struct inl_flow *caller)
 {
     struct inl_router *r = inl_container(s, struct inl_router, service);
+    const struct inl_pick pick = {.peer = req->peer};
     struct inl_target *t;
-    int err = inl_router_pick(r, req->host, req->path, NULL, &t);
+    int err = inl_router_pick(r, req->host, req->path, &pick, &t);
 
     return err != 0 ? err : inl_service_open(t->service, req, caller);
 }
@@ -184,6 +186,8 @@ int inl_router_add(struct inl_router *r, const struct inl_endpoint *endpoint,
         free_host_if_empty(r, h);
         return INLETS_ENOMEM;
     }
+    t->serial = ++r->last_serial;
+    t->outlier = (struct inl_outlier){0};
     t->route = route;
     inl_list_push_back(&route->targets, &t->node);
     return 0;
@@ -237,9 +241,9 @@ static struct inl_route *match_in(const struct inl_router *r,
     return route;
 }
 
-static struct inl_route *match(const struct inl_router *r,
-                               struct inlets_slice host,
-                               struct inlets_slice path)
+struct inl_route *inl_router_match(const struct inl_router *r,
+                                   struct inlets_slice host,
+                                   struct inlets_slice path)
 {
     char buf[INL_HOST_MAX + 3];
     size_t dot = inl_slice_find(host, '.');
@@ -255,41 +259,111 @@ static struct inl_route *match(const struct inl_router *r,
     return route != NULL ? route : match_in(r, INL_LIT("*"), path);
 }
 
-bool inl_router_has_choice(const struct inl_router *r, struct inlets_slice host,
-                           struct inlets_slice path)
+bool inl_route_has_choice(const struct inl_route *route)
 {
-    const struct inl_route *route = match(r, host, path);
-
-    return route != NULL && route->targets.next != route->targets.prev;
+    return route->targets.next != route->targets.prev;
 }
 
-static enum inl_health health_of(struct inl_target *t)
-{
-    return t->health == NULL ? INL_HEALTH_GOOD : t->health(t);
-}
+/* ---- which target ----------------------------------------------------- */
 
-int inl_router_pick(struct inl_router *r, struct inlets_slice host,
-                    struct inlets_slice path, const struct inl_target *except,
-                    struct inl_target **ret_target)
-{
-    struct inl_route *route = match(r, host, path);
-    struct inl_target *best = NULL;
-    enum inl_health best_health = INL_HEALTH_OUT;
-    struct inl_list *n, *tmp;
+/* The lowest is taken: first by class, then by place in it. */
+struct rank {
+    unsigned class;
+    uint64_t place;
+};
 
-    if (route == NULL) {
-        return INLETS_ENOROUTE;
+#define CLASS_PER_HEALTH 2u
+#define CLASS_OUT (CLASS_PER_HEALTH * (INL_HEALTH_OUT + 1))
+
+static bool was_tried(const struct inl_target *t, const struct inl_pick *pick)
+{
+    for (size_t i = 0; i < pick->ntried; i++) {
+        if (pick->tried[i] == t->serial) {
+            return true;
+        }
     }
+    return false;
+}
+
+static uint64_t key_of_target(const struct inl_router *r, struct inl_target *t)
+{
+    if (t->key == 0) {
+        inl_env_random(r->env, &t->key, sizeof(t->key));
+        t->key = t->key == 0 ? 1 : t->key;
+    }
+    return t->key;
+}
+
+static uint64_t place_of(const struct inl_router *r, struct inl_target *t,
+                         const struct inl_pick *pick)
+{
+    switch (r->stick) {
+    case INL_STICK_ADDRESS:
+        if (pick->peer.len > 0) {
+            return ~inl_stick_weight(pick->peer, key_of_target(r, t));
+        }
+        break;
+    case INL_STICK_COOKIE:
+        if (pick->key == key_of_target(r, t)) {
+            return 0;
+        }
+        break;
+    case INL_STICK_NONE:
+    default:
+        break;
+    }
+    return 1 + (uint64_t)(t->busy == NULL ? 0 : t->busy(t));
+}
+
+/* False: not for this request. */
+static bool rank_of(const struct inl_router *r, struct inl_target *t,
+                    const struct inl_pick *pick, struct rank *ret)
+{
+    enum inl_health health = t->health == NULL ? INL_HEALTH_GOOD : t->health(t);
+    uint64_t now = r->env->now_ms;
+    bool probe = pick->may_probe && r->stick == INL_STICK_NONE &&
+                 inl_outlier_is_due(&t->outlier, now);
+
+    if (health == INL_HEALTH_OUT || was_tried(t, pick) ||
+        (pick->not_lost && health == INL_HEALTH_LOST)) {
+        return false;
+    }
+    ret->class = CLASS_PER_HEALTH * health + (probe ? 0 : 1) +
+                 (inl_outlier_is_out(&t->outlier, now) ? CLASS_OUT : 0);
+    ret->place = place_of(r, t, pick);
+    return true;
+}
+
+/* Equals: the first in the list. NULL: none. */
+static struct inl_target *best_of(const struct inl_router *r,
+                                  struct inl_route *route,
+                                  const struct inl_pick *pick,
+                                  struct rank *ret_rank)
+{
+    struct inl_target *best = NULL;
+    struct inl_list *n, *tmp;
+    struct rank rank;
+
     inl_list_each(&route->targets, n, tmp)
     {
         struct inl_target *t = inl_container(n, struct inl_target, node);
-        enum inl_health health = health_of(t);
 
-        if (t != except && health < best_health) {
+        if (rank_of(r, t, pick, &rank) &&
+            (best == NULL || rank.class < ret_rank->class ||
+             (rank.class == ret_rank->class && rank.place < ret_rank->place))) {
             best = t;
-            best_health = health;
+            *ret_rank = rank;
         }
     }
+    return best;
+}
+
+int inl_route_pick(struct inl_router *r, struct inl_route *route,
+                   const struct inl_pick *pick, struct inl_target **ret_target)
+{
+    struct rank rank = {0, 0};
+    struct inl_target *best = best_of(r, route, pick, &rank);
+
     if (best == NULL) {
         return INLETS_EUNAVAILABLE;
     }
@@ -297,4 +371,62 @@ int inl_router_pick(struct inl_router *r, struct inlets_slice host,
     inl_list_push_back(&route->targets, &best->node);
     *ret_target = best;
     return 0;
+}
+
+int inl_router_pick(struct inl_router *r, struct inlets_slice host,
+                    struct inlets_slice path, const struct inl_pick *pick,
+                    struct inl_target **ret_target)
+{
+    struct inl_route *route = inl_router_match(r, host, path);
+
+    return route == NULL ? INLETS_ENOROUTE
+                         : inl_route_pick(r, route, pick, ret_target);
+}
+
+bool inl_router_has_good(struct inl_router *r, struct inlets_slice host,
+                         struct inlets_slice path, const struct inl_pick *pick)
+{
+    struct inl_route *route = inl_router_match(r, host, path);
+    struct rank rank = {0, 0};
+
+    return route != NULL && best_of(r, route, pick, &rank) != NULL &&
+           rank.class < CLASS_PER_HEALTH * INL_HEALTH_SUSPECT;
+}
+
+/* ---- outliers --------------------------------------------------------- */
+
+static void log_news(const struct inl_router *r, const struct inl_target *t,
+                     enum inl_outlier_news news)
+{
+    const struct inl_route *route = t->route;
+    bool every = route->host->key[0] == '*' && route->host->key[1] == '\0';
+    char text[INL_HOST_MAX + 256];
+    int n = snprintf(text, sizeof(text), "%s%s",
+                     every && route->path_len > 0 ? "" : route->host->key,
+                     route->path);
+    struct inlets_slice endpoint = inl_slice(
+        text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+
+    if (news == INL_OUTLIER_EJECTED) {
+        inl_log(r->env, INLETS_LOG_WARN, "target ejected",
+                INL_KV("endpoint", endpoint), INL_KN("session", t->session),
+                INL_KN("for_ms", t->outlier.penalty_ms));
+    } else {
+        inl_log(r->env, INLETS_LOG_INFO, "target back",
+                INL_KV("endpoint", endpoint), INL_KN("session", t->session));
+    }
+}
+
+void inl_router_outcome(struct inl_router *r, struct inl_target *t,
+                        struct inl_trial trial, enum inl_outcome outcome)
+{
+    enum inl_outlier_news news;
+
+    if (outcome == INL_OUTCOME_BAD && !inl_route_has_choice(t->route)) {
+        outcome = INL_OUTCOME_NONE;
+    }
+    news = inl_outlier_end(&t->outlier, r->env->now_ms, trial, outcome);
+    if (news != INL_OUTLIER_NOTHING) {
+        log_news(r, t, news);
+    }
 }

@@ -1,13 +1,19 @@
 /* router.h: host and path to service. Exact host, then "*.host" (one label),
- * then every host; within a host the longest path, by whole segments. Several
- * targets of one endpoint take turns; one that is not well is skipped. */
+ * then every host; within a host the longest path, by whole segments.
+ *
+ * Several targets of one endpoint: those that fail are left out while there is
+ * another (outlier.h); of the others the healthiest; of these the one that the
+ * visitor had (stick.h), or the least busy; equals take turns. A pick looks at
+ * the targets of that endpoint and at nothing else. */
 #ifndef INL_RELAY_ROUTER_H
 #define INL_RELAY_ROUTER_H
 
 #include "base/env.h"
 #include "base/map.h"
 #include "base/url.h"
+#include "relay/outlier.h"
 #include "relay/service.h"
+#include "relay/stick.h"
 
 /* How fit a target is for a new request; the lowest is taken. */
 enum inl_health {
@@ -23,6 +29,13 @@ struct inl_target {
     struct inl_service *service;
     enum inl_health (*health)(struct inl_target *t); /* NULL: good */
     unsigned (*busy)(struct inl_target *t); /* requests in flight; NULL: 0 */
+    /* The name by which visitors stick to it. Before it is added the owner may
+     * set one that lives longer than the target: it must be hard to guess, for
+     * visitors see it. 0: the router sets a random one when it needs it. */
+    uint64_t key;
+    uint64_t session; /* for the log; 0: none */
+    uint64_t serial;  /* no other target of this router had or will have it */
+    struct inl_outlier outlier;
     struct inl_list node;
     struct inl_route *route; /* NULL: in no router */
     /* Nodes of those who remember it: they are unlinked when it is removed,
@@ -35,6 +48,18 @@ struct inl_router {
     struct inl_env *env;
     struct inl_map hosts;
     size_t nroutes;
+    enum inl_stick stick; /* may be set at any time */
+    uint64_t last_serial;
+};
+
+/* What a request asks of the targets. All zero: any. */
+struct inl_pick {
+    struct inlets_slice peer; /* the visitor's address, for INL_STICK_ADDRESS */
+    uint64_t key;             /* in its cookie, for INL_STICK_COOKIE; 0: none */
+    const uint64_t *tried;    /* serials of those that are not taken */
+    size_t ntried;
+    bool not_lost;  /* it has waited for a lost one already */
+    bool may_probe; /* it may be repeated: a probe that is due is its own */
 };
 
 void inl_router_init(struct inl_router *r, struct inl_env *env);
@@ -53,14 +78,27 @@ bool inl_router_has(const struct inl_router *r,
                     const struct inl_endpoint *endpoint);
 
 /* The target for a request; INLETS_ENOROUTE: nothing is defined there,
- * INLETS_EUNAVAILABLE: all its targets are out. `except` is never taken (it
- * may be NULL). */
+ * INLETS_EUNAVAILABLE: all its targets are out, or were tried. */
 int inl_router_pick(struct inl_router *r, struct inlets_slice host,
-                    struct inlets_slice path, const struct inl_target *except,
+                    struct inlets_slice path, const struct inl_pick *pick,
                     struct inl_target **ret_target);
 
-/* Would a request there find more than one target? */
-bool inl_router_has_choice(const struct inl_router *r, struct inlets_slice host,
-                           struct inlets_slice path);
+/* Would this pick find a target that is well? */
+bool inl_router_has_good(struct inl_router *r, struct inlets_slice host,
+                         struct inlets_slice path, const struct inl_pick *pick);
+
+/* In two steps: the endpoint (NULL: none), which stays while the router is not
+ * changed, then its target. */
+struct inl_route *inl_router_match(const struct inl_router *r,
+                                   struct inlets_slice host,
+                                   struct inlets_slice path);
+bool inl_route_has_choice(const struct inl_route *route);
+int inl_route_pick(struct inl_router *r, struct inl_route *route,
+                   const struct inl_pick *pick, struct inl_target **ret_target);
+
+/* What became of a request that had begun (inl_outlier_begin) there. A target
+ * without others beside it is never ejected. */
+void inl_router_outcome(struct inl_router *r, struct inl_target *t,
+                        struct inl_trial trial, enum inl_outcome outcome);
 
 #endif

@@ -19,6 +19,7 @@ struct inl_request {
     struct inlets_slice host;       /* normalised, see inl_host_normalise */
     struct inlets_slice path;       /* of the target, without query */
     struct inlets_slice id;         /* shared by both ends' logs */
+    struct inlets_slice peer; /* the visitor's IP, as text; may be empty */
 };
 
 struct inl_service;

@@ -270,7 +270,8 @@ static void end(struct inl_session *s, int err)
     }
     inl_timer_off(s->env, &s->hello_timer);
     inl_session_drop_routes(s);
-    stop_streams(s, err == 0 ? INLETS_ECLOSED : err);
+    /* EGOAWAY would say that they were never sent */
+    stop_streams(s, err == 0 || err == INLETS_EGOAWAY ? INLETS_ECLOSED : err);
 }
 
 static uint16_t close_code(int err)

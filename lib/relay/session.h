@@ -50,7 +50,10 @@ enum inl_session_role { INL_SESSION_OPENER, INL_SESSION_ANSWERER };
 /* A stream that has moved so much is bulk: a lane that carries one is less
  * attractive, and the answerer wants another lane. */
 #define INL_SESSION_BULK_BYTES (1024u * 1024)
-/* How far a stream's window grows. */
+/* How far a stream's window grows, and from what round trip on: the first
+ * window fills a gigabit link of 2 ms, and more bytes under way than needed
+ * cost time (they leave the CPU's cache). */
+#define INL_SESSION_GROW_RTT_MS 3u
 #define INL_SESSION_STREAM_WINDOW_MAX (8u * 1024 * 1024)
 /* Streams ended by the peer's RESET in one second (rapid-reset class). */
 #define INL_SESSION_MAX_RESETS 20000u

@@ -534,7 +534,8 @@ static void grow_window(struct inl_stream *st)
     uint64_t used = st->rx_paid - st->epoch_paid;
 
     if (used < st->rx_window / 2 ||
-        st->rx_window >= INL_SESSION_STREAM_WINDOW_MAX) {
+        st->rx_window >= INL_SESSION_STREAM_WINDOW_MAX ||
+        st->lane->lane.rtt_ms < INL_SESSION_GROW_RTT_MS) {
         return;
     }
     if ((now - st->epoch_ms) * st->rx_window <

@@ -570,7 +570,8 @@ static void open_service(struct visitor *v, const struct inlets_head *head,
     const struct inl_forwarding f = {inl_str(v->link->peer_ip), INL_LIT("http"),
                                      v->config->port, id};
     struct inlets_head out;
-    struct inl_request req = {&out, host, inl_target_path(head->target), id};
+    struct inl_request req = {&out, host, inl_target_path(head->target), id,
+                              f.peer_ip};
     int err;
 
     memcpy(id_text, v->x->id, sizeof(id_text));
