@@ -25,8 +25,7 @@ packages="gcc libc6-dev binutils meson ninja-build pkg-config curl
 programs="cc meson ninja pkg-config curl"
 if [ "$purpose" = tests ]; then
     packages="$packages g++ libcmocka-dev python3 clang libclang-rt-dev llvm
-        valgrind libc6-dbg nginx-light wrk mandoc procps util-linux iproute2
-        openssh-server openssh-client"
+        valgrind libc6-dbg nginx-light wrk mandoc procps util-linux iproute2"
     programs="$programs c++ python3 clang valgrind nginx wrk mandoc setarch ip"
 fi
 

@@ -44,6 +44,8 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -351,6 +353,22 @@ static void be_quiet(void)
     }
 }
 
+#define TUN "/dev/net/tun"
+
+/* A fresh chroot or container may lack the file though the kernel has what is
+ * behind it. */
+static int open_tun(void)
+{
+    int fd = open(TUN, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0 && errno == ENOENT) {
+        (void)mkdir("/dev/net", 0755);
+        (void)mknod(TUN, S_IFCHR | 0600, makedev(10, 200));
+        fd = open(TUN, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    }
+    return fd;
+}
+
 /* A new namespace with a device in it. Returns the device. */
 static int make_side(const char *address, const char *other, int *ret_ns)
 {
@@ -359,13 +377,13 @@ static int make_side(const char *address, const char *other, int *ret_ns)
             "\"unshare --user --map-root-user\" before the command)");
     }
     *ret_ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    int tun = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    int tun = open_tun();
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct ifreq device = {.ifr_name = "link0",
                            .ifr_flags = IFF_TUN | IFF_NO_PI};
     if (*ret_ns < 0 || fd < 0 || tun < 0 ||
         ioctl(tun, TUNSETIFF, &device) != 0) {
-        die("/dev/net/tun");
+        die(TUN);
     }
     be_quiet();
     give_address(fd, &device, SIOCSIFADDR, address);
