@@ -2,7 +2,9 @@
  * here a list is taken apart, and twins are found while both are at hand. */
 #include "common/upstreams.h"
 
+#include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,7 +198,7 @@ static int out_of_memory(struct cmd_problem *p)
 
 /* Both strings become the list's, or are freed. */
 static int append(struct cmd_upstreams *u, char *endpoint, char *url,
-                  struct cmd_problem *p)
+                  size_t line, struct cmd_problem *p)
 {
     struct cmd_upstream *items =
         endpoint == NULL || url == NULL
@@ -208,7 +210,7 @@ static int append(struct cmd_upstreams *u, char *endpoint, char *url,
         free(url);
         return out_of_memory(p);
     }
-    items[u->count] = (struct cmd_upstream){endpoint, url};
+    items[u->count] = (struct cmd_upstream){endpoint, url, line};
     u->items = items;
     u->count++;
     return 0;
@@ -231,19 +233,17 @@ static char *make_url(struct text t)
 static int check_twins(const struct cmd_upstreams *u, struct cmd_problem *p)
 {
     const struct cmd_upstream *last = &u->items[u->count - 1];
+    const struct cmd_upstream *twin = cmd_upstreams_find(u, last->endpoint);
 
-    for (const struct cmd_upstream *it = u->items; it < last; it++) {
-        if (is_same_endpoint(it->endpoint, last->endpoint)) {
-            return cmd_problem_set(
-                p, "two upstreams for %s: %s and %s; keep one",
-                *last->endpoint == '\0' ? "every host" : last->endpoint,
-                it->url, last->url);
-        }
-    }
-    return 0;
+    return twin == last
+               ? 0
+               : cmd_problem_set(p, "two upstreams for %s: %s and %s; keep one",
+                                 *last->endpoint == '\0' ? "every host"
+                                                         : last->endpoint,
+                                 twin->url, last->url);
 }
 
-static int add_item(struct cmd_upstreams *u, struct text item,
+static int add_item(struct cmd_upstreams *u, struct text item, size_t line,
                     struct cmd_problem *p)
 {
     size_t start = url_start(item);
@@ -256,13 +256,15 @@ static int add_item(struct cmd_upstreams *u, struct text item,
             p, "'%.*s' lacks a %s; write URL, HOST=URL or HOST/PATH=URL",
             (int)item.len, item.ptr, url.len == 0 ? "URL" : "host");
     }
-    if (append(u, strndup(endpoint.ptr, endpoint.len), make_url(url), p) != 0) {
+    if (append(u, strndup(endpoint.ptr, endpoint.len), make_url(url), line,
+               p) != 0) {
         return -1;
     }
     return check_twins(u, p);
 }
 
-int cmd_upstreams_add(const char *list, void *upstreams, struct cmd_problem *p)
+static int add_list(const char *list, struct cmd_upstreams *u, size_t line,
+                    struct cmd_problem *p)
 {
     struct text rest = {list, strlen(list)};
 
@@ -279,7 +281,7 @@ int cmd_upstreams_add(const char *list, void *upstreams, struct cmd_problem *p)
         if (item.len == 0) {
             return cmd_problem_set(p, "'%s' has an empty item", list);
         }
-        if (add_item(upstreams, item, p) != 0) {
+        if (add_item(u, item, line, p) != 0) {
             return -1;
         }
         if (taken == rest.len) {
@@ -288,6 +290,121 @@ int cmd_upstreams_add(const char *list, void *upstreams, struct cmd_problem *p)
         rest.ptr += taken + 1;
         rest.len -= taken + 1;
     }
+}
+
+int cmd_upstreams_add(const char *list, void *upstreams, struct cmd_problem *p)
+{
+    return add_list(list, upstreams, 0, p);
+}
+
+int cmd_upstreams_copy(struct cmd_upstreams *u,
+                       const struct cmd_upstreams *from, struct cmd_problem *p)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const struct cmd_upstream *it = &from->items[i];
+
+        if (append(u, strdup(it->endpoint), strdup(it->url), it->line, p) !=
+            0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+const struct cmd_upstream *cmd_upstreams_find(const struct cmd_upstreams *u,
+                                              const char *endpoint)
+{
+    for (size_t i = 0; i < u->count; i++) {
+        if (is_same_endpoint(u->items[i].endpoint, endpoint)) {
+            return &u->items[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- a file ---------------------------------------------------------------*/
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* line has len bytes and a NUL, and is cut at its end. */
+static int add_line(char *line, size_t len, size_t number,
+                    struct cmd_upstreams *u, struct cmd_problem *p)
+{
+    if (strlen(line) != len) {
+        return cmd_problem_set(p, "a NUL byte");
+    }
+    while (len > 0 && is_blank(line[len - 1])) {
+        line[--len] = '\0';
+    }
+    while (is_blank(*line)) {
+        line++;
+    }
+    return *line == '\0' || *line == '#' ? 0 : add_list(line, u, number, p);
+}
+
+/* text has len bytes and a NUL, and is cut into lines. */
+static int read_lines(char *text, size_t len, const char *path,
+                      struct cmd_upstreams *u, struct cmd_problem *p)
+{
+    struct cmd_problem inner;
+    char *end = text + len;
+
+    for (size_t number = 1; text < end; number++) {
+        char *newline = memchr(text, '\n', (size_t)(end - text));
+        char *line = text;
+
+        if (newline == NULL) {
+            newline = end;
+        }
+        *newline = '\0';
+        text = newline + 1;
+        if (add_line(line, (size_t)(newline - line), number, u, &inner) != 0) {
+            return cmd_problem_set(p, "%s, line %zu: %.500s", path, number,
+                                   inner.text);
+        }
+    }
+    return 0;
+}
+
+static int read_file(FILE *file, const char *path, struct cmd_upstreams *u,
+                     struct cmd_problem *p)
+{
+    char *text = malloc(CMD_UPSTREAMS_FILE_MAX + 1);
+    size_t len;
+    int rc;
+
+    if (text == NULL) {
+        return out_of_memory(p);
+    }
+    len = fread(text, 1, CMD_UPSTREAMS_FILE_MAX + 1, file);
+    if (ferror(file)) {
+        rc = cmd_problem_set(p, "cannot read %s: %s", path, strerror(errno));
+    } else if (len > CMD_UPSTREAMS_FILE_MAX) {
+        rc = cmd_problem_set(p, "%s is over %u bytes", path,
+                             CMD_UPSTREAMS_FILE_MAX);
+    } else {
+        text[len] = '\0';
+        rc = read_lines(text, len, path, u, p);
+    }
+    free(text);
+    return rc;
+}
+
+int cmd_upstreams_read(const char *path, struct cmd_upstreams *u,
+                       struct cmd_problem *p)
+{
+    FILE *file = fopen(path, "re");
+    int rc;
+
+    if (file == NULL) {
+        return cmd_problem_set(p, "cannot open %s: %s", path, strerror(errno));
+    }
+    rc = read_file(file, path, u, p);
+    (void)fclose(file);
+    return rc;
 }
 
 void cmd_upstreams_fini(struct cmd_upstreams *u)

@@ -20,9 +20,14 @@
 #include "common/problem.h"
 #include <stddef.h>
 
+/* A file larger than this is not one of definitions: against a path that
+ * names a log, or a device. */
+#define CMD_UPSTREAMS_FILE_MAX (1024u * 1024)
+
 struct cmd_upstream {
     char *endpoint; /* owned; "" for every host */
     char *url;      /* owned */
+    size_t line;    /* of the file that it is from; 0: from a flag */
 };
 
 /* Starts as all zero. */
@@ -35,6 +40,17 @@ struct cmd_upstreams {
  * the problem names both. `upstreams` is a struct cmd_upstreams, so that the
  * function serves as a flag's `take`. */
 int cmd_upstreams_add(const char *list, void *upstreams, struct cmd_problem *p);
+
+/* Adds those of a file: a list on each line; empty lines and lines that begin
+ * with # do not count. -1: the problem names file and line. */
+int cmd_upstreams_read(const char *path, struct cmd_upstreams *u,
+                       struct cmd_problem *p);
+/* Adds copies of all of them. */
+int cmd_upstreams_copy(struct cmd_upstreams *u,
+                       const struct cmd_upstreams *from, struct cmd_problem *p);
+/* The one of the same endpoint, however it is written; NULL: none. */
+const struct cmd_upstream *cmd_upstreams_find(const struct cmd_upstreams *u,
+                                              const char *endpoint);
 
 void cmd_upstreams_fini(struct cmd_upstreams *u);
 

@@ -3,8 +3,9 @@
  * second one cuts) or until the exit node refuses for good.
  *
  * Life: options -> start -> loop -> (drain) -> stop. Only the client and the
- * two signal handles keep the loop alive; stop() closes all three, so the
- * loop ends by itself. */
+ * signal handles keep the loop alive; stop() closes all of them, so the loop
+ * ends by itself. SIGHUP reads the file of --upstreams-from again and applies
+ * the difference; a file with a mistake in it changes nothing. */
 #include "options.h"
 
 #include "common/logsink.h"
@@ -13,6 +14,7 @@
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -22,9 +24,12 @@ struct program {
     uv_loop_t loop;
     struct cmd_log log;
     struct cmd_signals signals;
+    uv_signal_t hangup;
     struct inlets_client *client;
-    const char *url;
-    bool has_token;
+    const struct cmd_client_options *options;
+    struct cmd_upstreams served; /* owned */
+    bool has_hangup, has_token;
+    bool stopping;
     int status;
 };
 
@@ -46,6 +51,10 @@ static void report_oddities(struct cmd_log *log,
 static void stop(struct program *program)
 {
     cmd_signals_stop(&program->signals);
+    if (program->has_hangup) {
+        program->has_hangup = false;
+        uv_close((uv_handle_t *)&program->hangup, NULL);
+    }
     inlets_client_close(program->client, NULL, NULL);
     program->client = NULL;
 }
@@ -55,6 +64,7 @@ static void on_signal(int signum, unsigned count, void *user)
     struct program *program = user;
     const char *name = signum == SIGINT ? "SIGINT" : "SIGTERM";
 
+    program->stopping = true;
     if (count > 1) {
         cmd_log_say(&program->log, INLETS_LOG_INFO, "stopping at once",
                     "signal", name, NULL);
@@ -93,12 +103,133 @@ static void on_state(struct inlets_client *client,
         return;
     }
     if (err != 0) {
+        const struct inlets_client_opts *c = program->options->client;
+
         cmd_process_fail(&program->log, PROGRAM, "%s refuses this client: %s%s",
-                         program->url, inlets_strerror(err),
+                         c->nurls == 1 ? c->urls[0] : "every --url",
+                         inlets_strerror(err),
                          refusal_remedy(err, program->has_token));
         program->status = CMD_EXIT_FAILED;
     }
     stop(program);
+}
+
+/* --- what is served, anew -------------------------------------------------*/
+
+static void say_served(struct program *program, const struct cmd_upstream *u)
+{
+    cmd_log_say(&program->log, INLETS_LOG_INFO, "serving", "endpoint",
+                cmd_upstream_endpoint_name(u), "upstream", u->url, NULL);
+}
+
+struct counts {
+    size_t added, changed, removed, kept;
+};
+
+/* Out of memory is all that can go wrong: the files were checked. Then it is
+ * forgotten, so that the next SIGHUP tries again. */
+static void apply_one(struct program *program, struct cmd_upstream *u,
+                      struct counts *n)
+{
+    const struct cmd_upstream *old =
+        cmd_upstreams_find(&program->served, u->endpoint);
+    int err;
+
+    if (old != NULL && strcmp(old->url, u->url) == 0) {
+        n->kept++;
+        return;
+    }
+    err = old != NULL
+              ? inlets_client_replace_url(program->client, u->endpoint, u->url)
+              : inlets_client_expose_url(program->client, u->endpoint, u->url);
+    if (err != 0) {
+        cmd_log_say(&program->log, INLETS_LOG_ERROR, "cannot serve", "endpoint",
+                    cmd_upstream_endpoint_name(u), "why", inlets_strerror(err),
+                    NULL);
+        u->url[0] = '\0'; /* like no URL that can be asked for */
+        return;
+    }
+    n->added += old == NULL;
+    n->changed += old != NULL;
+    say_served(program, u);
+}
+
+static void remove_others(struct program *program,
+                          const struct cmd_upstreams *now, struct counts *n)
+{
+    for (size_t i = 0; i < program->served.count; i++) {
+        const struct cmd_upstream *u = &program->served.items[i];
+
+        if (cmd_upstreams_find(now, u->endpoint) == NULL &&
+            inlets_client_withdraw(program->client, u->endpoint) == 0) {
+            n->removed++;
+            cmd_log_say(&program->log, INLETS_LOG_INFO, "not served any more",
+                        "endpoint", cmd_upstream_endpoint_name(u), NULL);
+        }
+    }
+}
+
+static void say_counts(struct program *program, const struct counts *n)
+{
+    char added[24], changed[24], removed[24], kept[24];
+
+    (void)snprintf(added, sizeof(added), "%zu", n->added);
+    (void)snprintf(changed, sizeof(changed), "%zu", n->changed);
+    (void)snprintf(removed, sizeof(removed), "%zu", n->removed);
+    (void)snprintf(kept, sizeof(kept), "%zu", n->kept);
+    cmd_log_say(&program->log, INLETS_LOG_INFO, "reloaded", "added", added,
+                "changed", changed, "removed", removed, "unchanged", kept,
+                NULL);
+}
+
+static void reload(struct program *program)
+{
+    struct cmd_upstreams now = {0};
+    struct counts n = {0};
+    struct cmd_problem p;
+
+    if (cmd_client_load_upstreams(program->options, &now, &p) != 0) {
+        cmd_log_say(&program->log, INLETS_LOG_ERROR,
+                    "not reloaded, nothing has changed", "why", p.text, NULL);
+        return;
+    }
+    for (size_t i = 0; i < now.count; i++) {
+        apply_one(program, &now.items[i], &n);
+    }
+    remove_others(program, &now, &n);
+    cmd_upstreams_fini(&program->served);
+    program->served = now;
+    say_counts(program, &n);
+}
+
+static void on_hangup(uv_signal_t *handle, int signum)
+{
+    struct program *program = handle->data;
+
+    (void)signum;
+    if (program->stopping || program->options->upstreams_file == NULL) {
+        cmd_log_say(&program->log, INLETS_LOG_INFO, "SIGHUP is ignored", "why",
+                    program->stopping ? "on the way out"
+                                      : "there is no --upstreams-from to read",
+                    NULL);
+        return;
+    }
+    reload(program);
+}
+
+static int watch_signals(struct program *program)
+{
+    int rc = uv_signal_init(&program->loop, &program->hangup);
+
+    if (rc != 0) {
+        return rc;
+    }
+    program->hangup.data = program;
+    program->has_hangup = true;
+    rc = uv_signal_start(&program->hangup, on_hangup, SIGHUP);
+    return rc != 0 ? rc
+                   : cmd_signals_start(&program->signals, &program->loop,
+                                       on_signal, program);
 }
 
 /* --- the beginning --------------------------------------------------------*/
@@ -120,34 +251,50 @@ static int fail(struct program *program, int err)
     return CMD_EXIT_FAILED;
 }
 
-static int expose_all(struct program *program, const struct cmd_upstreams *all)
+static int expose_all(struct program *program)
 {
     struct cmd_problem p;
 
-    for (size_t i = 0; i < all->count; i++) {
-        const struct cmd_upstream *u = &all->items[i];
+    if (cmd_client_load_upstreams(program->options, &program->served, &p) !=
+        0) {
+        return cmd_process_usage(PROGRAM, &p);
+    }
+    for (size_t i = 0; i < program->served.count; i++) {
+        const struct cmd_upstream *u = &program->served.items[i];
         int err =
             inlets_client_expose_url(program->client, u->endpoint, u->url);
 
         if (err != 0) {
-            cmd_client_explain_upstream(u, err, &p);
+            cmd_client_explain_upstream(program->options, u, err, &p);
             return cmd_process_usage(PROGRAM, &p);
         }
     }
-    for (size_t i = 0; i < all->count; i++) {
-        const struct cmd_upstream *u = &all->items[i];
-
-        cmd_log_say(&program->log, INLETS_LOG_INFO, "serving", "endpoint",
-                    cmd_upstream_endpoint_name(u), "upstream", u->url, NULL);
+    for (size_t i = 0; i < program->served.count; i++) {
+        say_served(program, &program->served.items[i]);
     }
     return CMD_EXIT_OK;
+}
+
+/* Which of the urls the library does not take. */
+static int explain_urls(const struct inlets_client_opts *c, int err)
+{
+    struct cmd_problem p;
+    const char *culprit = c->urls[0];
+
+    for (size_t i = 0; i < c->nurls; i++) {
+        if (inlets_client_check_url(c->urls[i], c->insecure) == err) {
+            culprit = c->urls[i];
+            break;
+        }
+    }
+    cmd_client_explain_url(culprit, err, &p);
+    return cmd_process_usage(PROGRAM, &p);
 }
 
 /* The exit status; what was begun is stopped by the caller. */
 static int start(struct program *program, const struct cmd_client_options *o)
 {
     struct inlets_client_opts *c = o->client;
-    struct cmd_problem p;
     int status;
     int err;
 
@@ -163,19 +310,18 @@ static int start(struct program *program, const struct cmd_client_options *o)
         return fail(program, err);
     }
     if (err != 0) {
-        cmd_client_explain_url(program->url, err, &p);
-        return cmd_process_usage(PROGRAM, &p);
+        return explain_urls(c, err);
     }
-    status = expose_all(program, &o->upstreams);
+    status = expose_all(program);
     if (status != CMD_EXIT_OK) {
         return status;
     }
-    cmd_log_say(&program->log, INLETS_LOG_INFO, "connecting", "url",
-                program->url, NULL);
-    err = cmd_signals_start(&program->signals, &program->loop, on_signal,
-                            program) != 0
-              ? INLETS_EINTERNAL
-              : inlets_client_start(program->client);
+    for (size_t i = 0; i < c->nurls; i++) {
+        cmd_log_say(&program->log, INLETS_LOG_INFO, "connecting", "url",
+                    c->urls[i], NULL);
+    }
+    err = watch_signals(program) != 0 ? INLETS_EINTERNAL
+                                      : inlets_client_start(program->client);
     return err == 0 ? CMD_EXIT_OK : fail(program, err);
 }
 
@@ -185,7 +331,7 @@ static int run(struct cmd_client_options *o)
         .log = {.fd = STDERR_FILENO,
                 .format = (enum cmd_log_format)o->log_format,
                 .level = (enum inlets_log_level)o->log_level},
-        .url = o->client->url,
+        .options = o,
         .has_token = o->token != NULL};
 
     if (uv_loop_init(&program.loop) != 0) {
@@ -201,6 +347,7 @@ static int run(struct cmd_client_options *o)
     cmd_client_options_forget_token(o);
     cmd_process_hide();
     (void)uv_run(&program.loop, UV_RUN_DEFAULT);
+    cmd_upstreams_fini(&program.served);
     if (uv_loop_close(&program.loop) != 0) {
         cmd_process_fail(&program.log, PROGRAM, "handles were left open");
         program.status = CMD_EXIT_FAILED;

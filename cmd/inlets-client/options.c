@@ -4,6 +4,9 @@
 #include "common/flags.h"
 #include "common/logsink.h"
 #include "common/secret.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 const char cmd_client_help[] =
     "Usage: inlets-client --url URL --upstream [HOST[/PATH]=]URL ... [flag "
@@ -12,10 +15,14 @@ const char cmd_client_help[] =
     "that\n"
     "its visitors make from HTTP servers within this machine's reach.\n"
     "\n"
-    "  -r, --url URL          the exit node: ws://host:port or host:port\n"
+    "  -r, --url URL          the exit node: ws://host:port; repeated: all of "
+    "them\n"
+    "      --all-addresses    all addresses of its name, as they come and go\n"
     "  -u, --upstream LIST    http://127.0.0.1:3000 serves every host,\n"
     "                         HOST=URL one host, HOST/PATH=URL a part of it;\n"
     "                         repeated, or with commas\n"
+    "      --upstreams-from FILE  the same, a line each; SIGHUP reads it "
+    "again\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
     "      --print-token      log the secret\n"
@@ -23,30 +30,60 @@ const char cmd_client_help[] =
     "on\n"
     "                         the way reads the secret and every request\n"
     "      --tunnel-path PATH where the exit node takes clients; /tunnel\n"
-    "      --connect-timeout, --ping, --dead, --retry-max,\n"
-    "      --drain TIME       10s, 10s, 20s, 30s, 30s; like 500ms or 1m\n"
+    "      --connections auto|N, --congestion bbr|system  to carry the data\n"
+    "      --connect-timeout, --ping, --dead, --resume-window, --retry-max,\n"
+    "      --drain TIME       10s, 10s, 20s, 10s, 30s, 30s; like 500ms or 1m\n"
     "      --log-format text|json, --log-level error|warn|info|debug\n"
     "  -v, --version; -h, --help\n"
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
     "Examples:\n"
-    "  inlets-client --url ws://127.0.0.1:8000 --upstream "
-    "http://127.0.0.1:3000\n"
     "  inlets-client --url ws://192.0.2.1:8123 --insecure --token-from "
     "token.txt \\\n"
     "      --upstream "
     "blog.example.com=127.0.0.1:8080,api.example.com=10.0.0.5\n"
     "More: man inlets-client\n";
 
+static int add_url(const char *text, void *value, struct cmd_problem *p)
+{
+    struct cmd_client_options *o = value;
+    struct inlets_client_opts *c = o->client;
+    const char **urls = realloc(o->urls, (c->nurls + 1) * sizeof(*urls));
+
+    if (urls == NULL) {
+        return cmd_problem_set(p, "out of memory");
+    }
+    urls[c->nurls++] = text;
+    c->urls = o->urls = urls;
+    return 0;
+}
+
+static int take_connections(const char *text, void *value,
+                            struct cmd_problem *p)
+{
+    bool is_digit = text[0] >= '1' && text[0] <= '8' && text[1] == '\0';
+
+    if (!is_digit && strcmp(text, "auto") != 0) {
+        return cmd_problem_set(p, "'%s' is not auto or a number from 1 to 8",
+                               text);
+    }
+    *(uint32_t *)value = is_digit ? (uint32_t)(text[0] - '0') : 0;
+    return 0;
+}
+
+static const char *const congestions[] = {"system", "bbr", NULL};
+
 static int read_flags(struct cmd_client_options *o, int argc, char **argv,
                       struct cmd_problem *p)
 {
     struct inlets_client_opts *c = o->client;
     const struct cmd_flag flags[] = {
-        {"url", 'r', CMD_FLAG_ONCE, &c->url},
-        {"remote", 0, CMD_FLAG_ONCE, &c->url},
+        {"url", 'r', CMD_FLAG_CALL, o, .take = add_url},
+        {"remote", 0, CMD_FLAG_CALL, o, .take = add_url},
+        {"all-addresses", 0, CMD_FLAG_BOOL, &o->all_addresses},
         {"upstream", 'u', CMD_FLAG_CALL, &o->upstreams,
          .take = cmd_upstreams_add},
+        {"upstreams-from", 0, CMD_FLAG_ONCE, &o->upstreams_file},
         {"token", 't', CMD_FLAG_SECRET, &o->token},
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
@@ -57,6 +94,11 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
          .minimum = 1},
         {"ping", 0, CMD_FLAG_MS, &c->ping_ms, .minimum = 1},
         {"dead", 0, CMD_FLAG_MS, &c->dead_ms, .minimum = 1},
+        {"resume-window", 0, CMD_FLAG_MS, &c->resume_ms},
+        {"connections", 0, CMD_FLAG_CALL, &o->connections,
+         .take = take_connections},
+        {"congestion", 0, CMD_FLAG_CHOICE, &o->congestion,
+         .choices = congestions},
         {"retry-max", 0, CMD_FLAG_MS, &c->retry_max_ms, .minimum = 1},
         {"drain", 0, CMD_FLAG_MS, &c->drain_ms},
         {"log-format", 0, CMD_FLAG_CHOICE, &o->log_format,
@@ -102,11 +144,11 @@ static int check(const struct cmd_client_options *o, struct cmd_problem *p)
             p, "--strict-forwarding=false: forwarding is always strict; only "
                "what --upstream names is ever connected to");
     }
-    if (o->client->url == NULL) {
+    if (o->client->nurls == 0) {
         return cmd_problem_set(p, "--url is needed: which exit node? For "
                                   "example --url ws://127.0.0.1:8000");
     }
-    if (o->upstreams.count == 0) {
+    if (o->upstreams.count == 0 && o->upstreams_file == NULL) {
         return cmd_problem_set(p, "--upstream is needed: what is to be served? "
                                   "For example --upstream "
                                   "http://127.0.0.1:3000");
@@ -124,6 +166,9 @@ int cmd_client_options_parse(struct cmd_client_options *o,
 
     *o = (struct cmd_client_options){.client = client,
                                      .strict_forwarding = true,
+                                     .congestion = client->bbr != 0,
+                                     .connections = client->connections,
+                                     .all_addresses = client->all_addresses,
                                      .log_level = INLETS_LOG_INFO};
     rc = read_flags(o, argc, argv, p);
     flag_token = o->token;
@@ -137,6 +182,9 @@ int cmd_client_options_parse(struct cmd_client_options *o,
                           &o->token_warning, p) != 0) {
         return -1;
     }
+    client->bbr = o->congestion;
+    client->connections = o->connections;
+    client->all_addresses = o->all_addresses;
     return check(o, p);
 }
 
@@ -159,7 +207,8 @@ void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
     }
 }
 
-void cmd_client_explain_upstream(const struct cmd_upstream *u, int err,
+void cmd_client_explain_upstream(const struct cmd_client_options *o,
+                                 const struct cmd_upstream *u, int err,
                                  struct cmd_problem *p)
 {
     const char *advice =
@@ -167,10 +216,51 @@ void cmd_client_explain_upstream(const struct cmd_upstream *u, int err,
                                   "example.com/api=http://127.0.0.1:3000"
         : err == INLETS_ENOTSUP ? "; upstreams are reached by http://"
                                 : "";
+    char where[256] = "--upstream";
 
-    (void)cmd_problem_set(p, "--upstream: '%s%s%s': %s%s", u->endpoint,
+    if (u->line > 0) {
+        (void)snprintf(where, sizeof(where), "%.200s, line %zu",
+                       o->upstreams_file, u->line);
+    }
+    (void)cmd_problem_set(p, "%s: '%s%s%s': %s%s", where, u->endpoint,
                           *u->endpoint == '\0' ? "" : "=", u->url,
                           inlets_strerror(err), advice);
+}
+
+static int check_upstreams(const struct cmd_client_options *o,
+                           const struct cmd_upstreams *all,
+                           struct cmd_problem *p)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        const struct cmd_upstream *u = &all->items[i];
+        int err = inlets_client_check_upstream(u->endpoint, u->url);
+
+        if (err != 0) {
+            cmd_client_explain_upstream(o, u, err, p);
+            return -1;
+        }
+    }
+    return all->count > 0
+               ? 0
+               : cmd_problem_set(p, "%s defines nothing; is it being written?",
+                                 o->upstreams_file);
+}
+
+int cmd_client_load_upstreams(const struct cmd_client_options *o,
+                              struct cmd_upstreams *ret, struct cmd_problem *p)
+{
+    int rc = cmd_upstreams_copy(ret, &o->upstreams, p);
+
+    if (rc == 0 && o->upstreams_file != NULL) {
+        rc = cmd_upstreams_read(o->upstreams_file, ret, p);
+    }
+    if (rc == 0) {
+        rc = check_upstreams(o, ret, p);
+    }
+    if (rc != 0) {
+        cmd_upstreams_fini(ret);
+    }
+    return rc;
 }
 
 void cmd_client_options_forget_token(struct cmd_client_options *o)
@@ -183,4 +273,6 @@ void cmd_client_options_fini(struct cmd_client_options *o)
 {
     cmd_client_options_forget_token(o);
     cmd_upstreams_fini(&o->upstreams);
+    free(o->urls);
+    o->urls = NULL;
 }

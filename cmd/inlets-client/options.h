@@ -6,13 +6,19 @@
 #include "common/upstreams.h"
 #include <inlets/client.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct cmd_client_options {
     struct inlets_client_opts *client; /* borrowed; filled in */
-    struct cmd_upstreams upstreams;    /* owned */
-    char *token;                       /* owned; NULL: none */
-    const char *token_file;            /* of --token-from */
-    const char *token_warning;         /* NULL: none */
+    const char **urls;                 /* owned array of borrowed strings */
+    struct cmd_upstreams upstreams;    /* owned; of the line alone */
+    const char *upstreams_file;        /* of --upstreams-from; NULL: none */
+    uint32_t connections;              /* 0: auto */
+    bool all_addresses;
+    int congestion;            /* the place in "system", "bbr" */
+    char *token;               /* owned; NULL: none */
+    const char *token_file;    /* of --token-from */
+    const char *token_warning; /* NULL: none */
     bool print_token;
     bool insecure;
     bool strict_forwarding;
@@ -35,8 +41,14 @@ int cmd_client_options_parse(struct cmd_client_options *o,
                              struct cmd_problem *p);
 /* What the library refused, in terms of the flag it came from. */
 void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p);
-void cmd_client_explain_upstream(const struct cmd_upstream *u, int err,
+void cmd_client_explain_upstream(const struct cmd_client_options *o,
+                                 const struct cmd_upstream *u, int err,
                                  struct cmd_problem *p);
+/* What is to be served: the line's and the file's upstreams, the latter read
+ * anew, and each of them fit for the library. ret is all zero before; 0, or -1
+ * and nothing to free. */
+int cmd_client_load_upstreams(const struct cmd_client_options *o,
+                              struct cmd_upstreams *ret, struct cmd_problem *p);
 
 /* Wipes the token; the rest stays. */
 void cmd_client_options_forget_token(struct cmd_client_options *o);

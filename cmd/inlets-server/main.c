@@ -1,8 +1,9 @@
 /* inlets-server: an exit node. Reads flags, listens, and lets libinlets do
- * the rest until a signal comes: the first one drains, the second one cuts.
+ * the rest until a signal comes: the first one drains, the second one cuts;
+ * SIGUSR1 asks the clients for fresh websockets.
  *
  * Life: options -> start -> loop -> (drain) -> stop. Only the server and the
- * two signal handles keep the loop alive; stop() closes all three, so the
+ * three signal handles keep the loop alive; stop() closes all of them, so the
  * loop ends by itself. */
 #include "options.h"
 
@@ -22,6 +23,8 @@ struct program {
     uv_loop_t loop;
     struct cmd_log log;
     struct cmd_signals signals;
+    uv_signal_t usr1;
+    bool has_usr1;
     struct inlets_server *server;
 };
 
@@ -54,6 +57,10 @@ static void stop(void *user)
     struct program *program = user;
 
     cmd_signals_stop(&program->signals);
+    if (program->has_usr1) {
+        program->has_usr1 = false;
+        uv_close((uv_handle_t *)&program->usr1, NULL);
+    }
     inlets_server_close(program->server, NULL, NULL);
     program->server = NULL;
 }
@@ -73,6 +80,16 @@ static void on_signal(int signum, unsigned count, void *user)
                 "asked to stop; a second signal stops at once", "signal", name,
                 NULL);
     inlets_server_drain(program->server, stop, program);
+}
+
+static void on_usr1(uv_signal_t *handle, int signum)
+{
+    struct program *program = handle->data;
+
+    (void)signum;
+    if (program->server != NULL) {
+        inlets_server_rotate(program->server);
+    }
 }
 
 /* --- the beginning --------------------------------------------------------*/
@@ -137,6 +154,22 @@ static int listen_all(struct program *program,
                      INLETS_LISTEN_TUNNELS, 1);
 }
 
+static int start_signals(struct program *program)
+{
+    int rc = cmd_signals_start(&program->signals, &program->loop, on_signal,
+                               program);
+
+    if (rc == 0) {
+        rc = uv_signal_init(&program->loop, &program->usr1);
+    }
+    if (rc == 0) {
+        program->has_usr1 = true;
+        program->usr1.data = program;
+        rc = uv_signal_start(&program->usr1, on_usr1, SIGUSR1);
+    }
+    return rc;
+}
+
 static int start(struct program *program, const struct cmd_server_options *o)
 {
     struct inlets_server_opts *s = o->server;
@@ -148,8 +181,7 @@ static int start(struct program *program, const struct cmd_server_options *o)
     s->log_level = o->log_level;
     s->user = &program->log;
     /* Before anybody can know that we are there. */
-    err = cmd_signals_start(&program->signals, &program->loop, on_signal,
-                            program);
+    err = start_signals(program);
     if (err == 0) {
         err = inlets_server_new(&program->server, &program->loop, s);
     }

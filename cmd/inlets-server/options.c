@@ -20,17 +20,31 @@ const char cmd_server_help[] =
     "                         DANGER: clients need no secret\n"
     "      --print-token      log the secret\n"
     "      --tunnel-path PATH where clients connect; /tunnel\n"
-    "      --max-streams N    requests at once per client, then 503; 16384\n"
+    "      --max-streams N, --connections N per client; 16384, 8\n"
+    "      --stick none|cookie|address   of visitors to one of several "
+    "clients\n"
+    "      --congestion bbr|system       of what is sent to clients\n"
     "      --head-timeout, --idle-timeout, --gateway-timeout, --ping, --dead,\n"
-    "      --drain TIME       10s, 60s, 60s, 10s, 20s, 30s; like 500ms or 1m\n"
+    "      --drain, --resume-window, --rotate TIME (like 500ms or 1m)\n"
+    "                         10s, 60s, 60s, 10s, 20s, 30s, 10s, never\n"
     "      --log-format text|json, --log-level error|warn|info|debug\n"
     "  -v, --version; -h, --help\n"
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
+    "SIGUSR1 asks the clients for fresh connections.\n"
     "Examples:\n"
     "  inlets-server --port 80 --control-port 8123 --token-from token.txt\n"
     "  inlets-server --bind-addr 127.0.0.1\n"
     "More: man inlets-server\n";
+
+/* By enum inlets_stick, enum cmd_congestion. */
+static const char *const sticks[] = {"none", "cookie", "address", NULL};
+static const char *const congestions[] = {"bbr", "system", NULL};
+
+/* Below it a client would move more often than its requests end. */
+#define ROTATE_MIN_MS 1000u
+/* What the library takes. */
+#define CONNECTIONS_MAX 8u
 
 static int read_flags(struct cmd_server_options *o, int argc, char **argv,
                       struct cmd_problem *p)
@@ -57,6 +71,12 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"ping", 0, CMD_FLAG_MS, &s->ping_ms, .minimum = 1},
         {"dead", 0, CMD_FLAG_MS, &s->dead_ms, .minimum = 1},
         {"drain", 0, CMD_FLAG_MS, &s->drain_ms},
+        {"resume-window", 0, CMD_FLAG_MS, &s->resume_ms},
+        {"rotate", 0, CMD_FLAG_MS, &s->rotate_ms},
+        {"connections", 0, CMD_FLAG_COUNT, &s->connections},
+        {"stick", 0, CMD_FLAG_CHOICE, &s->stick, .choices = sticks},
+        {"congestion", 0, CMD_FLAG_CHOICE, &o->congestion,
+         .choices = congestions},
         {"log-format", 0, CMD_FLAG_CHOICE, &o->log_format,
          .choices = cmd_flag_log_formats},
         {"log-level", 0, CMD_FLAG_CHOICE, &o->log_level,
@@ -89,6 +109,30 @@ static int check_token(const struct cmd_server_options *o,
         o->plan.control_port);
 }
 
+static int check_tunnels(const struct inlets_server_opts *s,
+                         struct cmd_problem *p)
+{
+    if (s->ping_ms >= s->dead_ms) {
+        return cmd_problem_set(p,
+                               "--ping (%ums) must be shorter than --dead "
+                               "(%ums): pings show that a client lives",
+                               s->ping_ms, s->dead_ms);
+    }
+    if (s->connections > CONNECTIONS_MAX) {
+        return cmd_problem_set(p, "--connections: %u is not 1 to %u",
+                               s->connections, CONNECTIONS_MAX);
+    }
+    if (s->rotate_ms > 0 && s->rotate_ms < ROTATE_MIN_MS) {
+        return cmd_problem_set(p, "--rotate: %ums is shorter than %ums",
+                               s->rotate_ms, ROTATE_MIN_MS);
+    }
+    if (s->rotate_ms > 0 && s->resume_ms == 0) {
+        return cmd_problem_set(p, "--rotate needs a --resume-window: without "
+                                  "it requests end with their connection");
+    }
+    return 0;
+}
+
 /* What the flags say together. */
 static int check(struct cmd_server_options *o, struct cmd_problem *p)
 {
@@ -96,11 +140,8 @@ static int check(struct cmd_server_options *o, struct cmd_problem *p)
         return cmd_problem_set(p, "--server=false: the other end is a program "
                                   "of its own, inlets-client");
     }
-    if (o->server->ping_ms >= o->server->dead_ms) {
-        return cmd_problem_set(p,
-                               "--ping (%ums) must be shorter than --dead "
-                               "(%ums): pings show that a client lives",
-                               o->server->ping_ms, o->server->dead_ms);
+    if (check_tunnels(o->server, p) != 0) {
+        return -1;
     }
     if (o->server->tunnel_path != NULL && *o->server->tunnel_path != '/') {
         return cmd_problem_set(p, "--tunnel-path: '%s' does not begin with /",
@@ -126,6 +167,7 @@ int cmd_server_options_parse(struct cmd_server_options *o,
         .is_server = true,
         .log_level = INLETS_LOG_INFO};
     rc = read_flags(o, argc, argv, p);
+    server->bbr = o->congestion == CMD_CONGESTION_BBR;
     flag_token = o->token;
     o->token = NULL;
     if (rc != 0 || o->help || o->version) {

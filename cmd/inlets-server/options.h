@@ -6,6 +6,8 @@
 #include "common/problem.h"
 #include <inlets/server.h>
 
+enum cmd_congestion { CMD_CONGESTION_BBR, CMD_CONGESTION_SYSTEM };
+
 struct cmd_server_options {
     struct inlets_server_opts *server; /* borrowed; filled in */
     struct cmd_listen_options listen;
@@ -22,6 +24,7 @@ struct cmd_server_options {
     bool version;
     int log_level;  /* enum inlets_log_level */
     int log_format; /* enum cmd_log_format */
+    int congestion; /* enum cmd_congestion */
 };
 
 extern const char cmd_server_help[];

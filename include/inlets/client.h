@@ -2,7 +2,11 @@
  * serves the visitors that come through it.
  *
  * new -> expose... -> start -> (drain) -> close(cb). One thread: the loop's.
- * The caller owns the loop and must have SIGPIPE ignored. */
+ * The caller owns the loop and must have SIGPIPE ignored.
+ *
+ * It may follow several exit nodes and serves everything through all of them
+ * at once. Requests in flight outlive the loss of a connection: see
+ * resume_ms. */
 #ifndef INLETS_CLIENT_H
 #define INLETS_CLIENT_H
 
@@ -18,11 +22,16 @@ extern "C" {
 struct uv_loop_s;
 struct inlets_client;
 
+/* The sum over all exit nodes. A connection that is being replaced within
+ * resume_ms changes nothing; nor does what happens to one exit node while
+ * another is ready. */
 enum inlets_client_state {
     INLETS_CLIENT_IDLE,
-    INLETS_CLIENT_CONNECTING,
-    INLETS_CLIENT_READY,   /* the server has taken all endpoints */
-    INLETS_CLIENT_WAITING, /* disconnected, the next attempt has a date */
+    INLETS_CLIENT_CONNECTING, /* none is ready, one is being tried */
+    INLETS_CLIENT_READY,      /* one has answered for all endpoints; err: it
+                               * refused some of them */
+    INLETS_CLIENT_WAITING,    /* none; the next attempts have dates. err: why
+                               * the last one was lost */
     INLETS_CLIENT_DRAINING,
     INLETS_CLIENT_STOPPED /* gave up: err says why; only close is left */
 };
@@ -31,7 +40,8 @@ struct inlets_client_opts {
     size_t size; /* set by inlets_client_opts_init */
 
     /* ws://host:port, http://..., or host:port. The path defaults to
-     * tunnel_path. Required. Copied, like all strings here. */
+     * tunnel_path. One url is required, here or in urls; both may be given.
+     * Copied, like all strings here. */
     const char *url;
     const char *tunnel_path; /* default "/tunnel" */
     const char *token; /* NULL: none is sent. Wiped from memory at close */
@@ -39,9 +49,9 @@ struct inlets_client_opts {
     /* Allows ws:// to an address that is not loopback: whoever listens on
      * the way reads the token and every request. */
     int insecure;
-    /* Stop when the first connect is refused (401, host not allowed);
-     * otherwise, and after a first success, try again every
-     * refused_retry_ms. Default 1. */
+    /* Stop when the first connect is refused (401, host not allowed), by all
+     * exit nodes if there are several; otherwise, and after a first success,
+     * try again every refused_retry_ms. Default 1. */
     int stop_if_refused;
 
     uint32_t connect_timeout_ms;  /* default 10,000: name, TCP, handshake */
@@ -61,6 +71,24 @@ struct inlets_client_opts {
     void (*on_state)(struct inlets_client *client,
                      enum inlets_client_state state, int err, void *user);
     void *user; /* for log and on_state */
+
+    /* More exit nodes; url may be NULL then. */
+    const char *const *urls; /* nurls of them, at most 64 */
+    size_t nurls;
+    /* Every address of each url's name is an exit node of its own. The name
+     * is asked for again every 30 s and after each loss: new addresses are
+     * followed, those that are gone are drained when another serves. Default
+     * 0: one of them. */
+    int all_addresses;
+    /* How long requests in flight wait for a lost connection to come back;
+     * the server may have less patience. 0: not at all. Default 10,000. */
+    uint32_t resume_ms;
+    /* To each exit node, 1 to 8. 0, the default: a second one when the first
+     * carries bulk. */
+    uint32_t connections;
+    /* Ask for BBR congestion control, which keeps long and lossy links fast;
+     * if the system does not allow it, that is logged. Default 1. */
+    int bbr;
 };
 
 /* Fills in the defaults. */
@@ -75,11 +103,21 @@ INLETS_API INLETS_MUST_USE int
 inlets_client_new(struct inlets_client **ret_client, struct uv_loop_s *loop,
                   const struct inlets_client_opts *opts);
 
-/* Serves `endpoint` from an HTTP server. endpoint: "" (every host), "host",
+/* What inlets_client_new would say of this url. */
+INLETS_API INLETS_MUST_USE int inlets_client_check_url(const char *url,
+                                                       int insecure);
+/* What inlets_client_expose_url would say of these two alone. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_check_upstream(const char *endpoint, const char *url);
+
+/* Endpoints come and go at any time until drain or close; connected exit
+ * nodes are told at once.
+ *
+ * Serves `endpoint` from an HTTP server. endpoint: "" (every host), "host",
  * "*.host", "host/path" or "/path"; a path selects by whole segments and is
  * kept. url: http://host[:port][/path]; its path is put in front.
  * Errors: INLETS_EINVAL, INLETS_ECONFLICT (twice the same endpoint),
- * INLETS_ENOTSUP (https), INLETS_ENOMEM. Before start only. */
+ * INLETS_ENOTSUP (https), INLETS_ELIMIT, INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_expose_url(struct inlets_client *client, const char *endpoint,
                          const char *url);
@@ -88,6 +126,19 @@ inlets_client_expose_url(struct inlets_client *client, const char *endpoint,
 INLETS_API INLETS_MUST_USE int
 inlets_client_expose_handler(struct inlets_client *client, const char *endpoint,
                              inlets_handler_fn handler, void *user);
+
+/* Serves an endpoint from another HTTP server, without a gap; what it is
+ * served from now ends as after withdraw. Errors as above, but
+ * INLETS_ENOROUTE if it is not exposed. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_replace_url(struct inlets_client *client, const char *endpoint,
+                          const char *url);
+
+/* Takes an endpoint back. Running requests go on to their end. An HTTP server
+ * still gets requests that were on their way (for at most 10 s); a handler is
+ * not called again. INLETS_ENOROUTE if it is not exposed, INLETS_EINVAL. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_withdraw(struct inlets_client *client, const char *endpoint);
 
 /* Begins to connect, and keeps at it until close. Errors: INLETS_EINVAL (no
  * endpoint, or started already), INLETS_ENOMEM. */

@@ -22,6 +22,14 @@ struct inlets_server;
 #define INLETS_LISTEN_VISITORS 1u
 #define INLETS_LISTEN_TUNNELS 2u
 
+/* When several clients serve a host: does a visitor stay with the one that had
+ * the first request? Known by a cookie of ours, or by the IP address. */
+enum inlets_stick {
+    INLETS_STICK_NONE, /* no: the least busy has it */
+    INLETS_STICK_COOKIE,
+    INLETS_STICK_ADDRESS
+};
+
 struct inlets_server_opts {
     size_t size; /* set by inlets_server_opts_init */
 
@@ -46,6 +54,16 @@ struct inlets_server_opts {
     void (*on_endpoint)(struct inlets_server *server, const char *endpoint,
                         int up, void *user);
     void *user; /* for log and on_endpoint */
+
+    /* How long requests in flight wait for a client that lost its websocket;
+     * default 10,000. 0: they end with it. */
+    uint32_t resume_ms;
+    /* Every client is asked for a fresh websocket that often, give or take a
+     * tenth, which nobody notices; default 0: never. Needs resume_ms. */
+    uint32_t rotate_ms;
+    uint32_t connections; /* websockets that a client may have: 1..8, 8 */
+    int stick;            /* enum inlets_stick */
+    int bbr; /* default 1: tunnels send by BBR where the system permits it */
 };
 
 /* Fills in the defaults. */
@@ -78,8 +96,16 @@ INLETS_API INLETS_MUST_USE int
 inlets_server_handle(struct inlets_server *server, const char *endpoint,
                      inlets_handler_fn handler, void *user);
 
+/* Asks every client to move to a fresh websocket now (many: within N / 50
+ * seconds for N of them). Requests in flight go on. Nothing happens without
+ * resume_ms. */
+INLETS_API void inlets_server_rotate(struct inlets_server *server);
+
 /* Stops listening, tells the clients to go elsewhere, lets running requests
- * end (at most drain_ms), then calls cb (may be NULL). Close is still due. */
+ * end (at most drain_ms), then calls cb (may be NULL). Close is still due.
+ * Addresses for tunnels alone are listened on until close, so that a client
+ * that loses its websocket meanwhile can come back for its requests; new
+ * tunnels get a 503. */
 INLETS_API void inlets_server_drain(struct inlets_server *server,
                                     void (*cb)(void *user), void *user);
 

@@ -1,13 +1,12 @@
-/* server.c: inlets_server: listeners, visitors, tunnels and the router
- * between them.
+/* server.c: inlets_server: listeners, visitors, the gate of the clients, and
+ * the router between them.
  *
- *   visitor -> front -> router -> tunnel session (or a local handler)
+ *   visitor -> front -> router -> a client's session (or a local handler)
  *
  * A front is what one listening address serves. The server owns its
- * listeners, fronts, handlers and tunnels; visitors and links own
- * themselves. A tunnel ends by `down` and is freed from `later`. After close
- * everything is cut, and the memory goes when the loop has given back the
- * last handle. */
+ * listeners, fronts, handlers and the gate, which owns the clients; visitors
+ * and links own themselves. After close everything is cut, and the memory goes
+ * when the loop has given back the last handle. */
 #include <inlets/server.h>
 
 #include "base/mem.h"
@@ -17,12 +16,10 @@
 #include "net/loop.h"
 #include "node/opts.h"
 #include "proto/credentials.h"
-#include "proto/http1.h"
-#include "proto/websocket.h"
 #include "relay/failover.h"
+#include "relay/gate.h"
 #include "relay/local.h"
 #include "relay/router.h"
-#include "relay/session.h"
 #include "relay/visitor.h"
 #include <inlets/version.h>
 #include <stdio.h>
@@ -50,16 +47,6 @@ struct handler {
     struct inl_target target;
 };
 
-/* A client. */
-struct tunnel {
-    struct inl_list node;
-    struct inlets_server *server;
-    struct inl_session *session;
-    struct inl_later free;
-    uint64_t since_ms;
-    char remote[64];
-};
-
 struct inlets_server {
     struct inl_loop loop;           /* first */
     struct inlets_server_opts opts; /* strings are NULL but tunnel_path */
@@ -70,8 +57,11 @@ struct inlets_server {
     struct inl_local control; /* /healthz, /readyz, nothing else */
     struct front *fronts;     /* in order of listening */
     struct handler *handlers;
+    struct inl_gate gate;
     struct inl_list visitors;
-    struct inl_list tunnels;
+    /* Connections of ports for clients alone: their requests are answered
+     * here, so nothing is lost with them. */
+    struct inl_list callers;
     struct inl_timer drain_timer;
     uint64_t drain_due_ms;
     void (*drain_cb)(void *user);
@@ -79,6 +69,7 @@ struct inlets_server {
     void (*close_cb)(void *user);
     void *close_user;
     bool draining, closed;
+    bool told_bbr; /* that the system does not permit it */
 };
 
 static struct inl_env *env_of(struct inlets_server *server)
@@ -117,14 +108,6 @@ static bool is_probe(struct inlets_slice path)
            inl_slice_eq(path, INL_LIT("/readyz"));
 }
 
-static bool speaks_our_protocol(const struct inlets_head *head)
-{
-    struct inlets_slice protocols =
-        inl_head_find(head, INL_LIT("Sec-WebSocket-Protocol"));
-
-    return inl_slice_list_has(protocols, INL_LIT(INL_WS_PROTOCOL));
-}
-
 /* On a port for both, visitors' paths go first: the probes answer only where
  * no client serves the host. A client of ours at the wrong path or port is
  * told so (404) instead of "come back later". */
@@ -139,7 +122,7 @@ static int front_open(struct inl_service *s, const struct inl_request *req,
         err = inl_service_open(&server->failover.service, req, caller);
     }
     if (err == INLETS_ENOROUTE &&
-        (f->what == INLETS_LISTEN_TUNNELS || speaks_our_protocol(req->head) ||
+        (f->what == INLETS_LISTEN_TUNNELS || inl_gate_is_client(req->head) ||
          ((f->what & INLETS_LISTEN_TUNNELS) != 0 && is_probe(req->path)))) {
         err = inl_service_open(&server->control.service, req, caller);
     }
@@ -148,14 +131,11 @@ static int front_open(struct inl_service *s, const struct inl_request *req,
 
 static const struct inl_service_ops front_ops = {.open = front_open};
 
-/* ---- tunnels ---------------------------------------------------------- */
+/* ---- clients ---------------------------------------------------------- */
 
-static void tunnel_free(struct inl_later *later)
+static struct inlets_server *server_of(const struct inl_gate *g)
 {
-    struct tunnel *t = inl_container(later, struct tunnel, free);
-
-    inl_session_free(t->session);
-    inl_free(t);
+    return g->config.owner;
 }
 
 static void report_endpoint(struct inlets_server *server,
@@ -176,146 +156,69 @@ static struct inlets_slice shown(struct inlets_slice endpoint)
     return endpoint.len == 0 ? INL_LIT("*") : endpoint;
 }
 
-static void on_hello(struct inl_session *s, const struct inl_hello *hello)
-{
-    struct tunnel *t = s->owner;
-
-    inl_log(s->env, INLETS_LOG_INFO, "tunnel connected",
-            INL_KN("session", s->id), INL_KV("remote", inl_str(t->remote)),
-            INL_KV("agent", hello->agent));
-}
-
-static int on_route(struct inl_session *s, struct inl_target *target,
+/* The router chooses a name for visitors to stick to: a client has none that
+ * outlives its session. */
+static int on_route(struct inl_gate_client *c, struct inl_target *target,
                     const struct inl_endpoint *endpoint,
                     struct inlets_slice text, struct inlets_slice *ret_text)
 {
-    struct tunnel *t = s->owner;
-    int err = inl_router_add(&t->server->router, endpoint, target);
+    struct inlets_server *server = server_of(c->gate);
+    int err;
 
     (void)ret_text;
+    target->session = c->session->id;
+    err = inl_router_add(&server->router, endpoint, target);
     if (err == 0) {
-        inl_log(s->env, INLETS_LOG_INFO, "endpoint up",
-                INL_KV("endpoint", shown(text)), INL_KN("session", s->id));
-        report_endpoint(t->server, text, 1);
+        inl_log(env_of(server), INLETS_LOG_INFO, "endpoint up",
+                INL_KV("endpoint", shown(text)),
+                INL_KN("session", c->session->id));
+        report_endpoint(server, text, 1);
     }
     return err;
 }
 
-static void on_unroute(struct inl_session *s, struct inl_target *target,
+static void on_unroute(struct inl_gate_client *c, struct inl_target *target,
                        struct inlets_slice text)
 {
-    struct tunnel *t = s->owner;
+    struct inlets_server *server = server_of(c->gate);
 
-    inl_router_remove(&t->server->router, target);
-    inl_log(s->env, INLETS_LOG_INFO, "endpoint down",
-            INL_KV("endpoint", shown(text)), INL_KN("session", s->id));
-    report_endpoint(t->server, text, 0);
+    inl_router_remove(&server->router, target);
+    inl_log(env_of(server), INLETS_LOG_INFO, "endpoint down",
+            INL_KV("endpoint", shown(text)), INL_KN("session", c->session->id));
+    report_endpoint(server, text, 0);
 }
 
-static void on_goaway(struct inl_session *s, int err, struct inlets_slice text)
+/* BBR is a wish: without it the tunnel is slower on lossy links. */
+static void on_tune(struct inl_gate *g, struct inl_link *link)
 {
-    inl_log(s->env, INLETS_LOG_INFO, "tunnel drains", INL_KN("session", s->id),
-            INL_KV("why", err == 0 ? text : inl_str(inlets_strerror(err))));
+    struct inlets_server *server = server_of(g);
+    const struct inl_link_tuning tuning = {.dead_ms = server->opts.dead_ms,
+                                           .bbr = server->opts.bbr != 0};
+    int err = inl_link_tune(link, &tuning);
+
+    if (err == INLETS_EPERM && !server->told_bbr) {
+        server->told_bbr = true;
+        inl_log(env_of(server), INLETS_LOG_INFO,
+                "the system does not permit BBR",
+                INL_KV("sysctl", INL_LIT("net.ipv4.tcp_allowed_congestion_"
+                                         "control")));
+    } else if (err != 0) {
+        inl_log(env_of(server), INLETS_LOG_DEBUG, "no BBR",
+                INL_KV("why", inl_str(inlets_strerror(err))));
+    }
 }
 
-static void on_down(struct inl_session *s, int err)
+/* Exactly one Authorization field, and the right one. There is one account. */
+static int on_authorise(struct inl_gate *g, const struct inlets_head *head,
+                        struct inlets_slice *ret_account)
 {
-    struct tunnel *t = s->owner;
-
-    inl_log(s->env, INLETS_LOG_INFO, "tunnel disconnected",
-            INL_KN("session", s->id), INL_KV("remote", inl_str(t->remote)),
-            INL_KV("why", inl_str(err == 0 ? "closed by this side"
-                                           : inlets_strerror(err))),
-            INL_KN("requests", s->streams_served),
-            INL_KN("bytes_in", s->bytes_in), INL_KN("bytes_out", s->bytes_out),
-            INL_KN("ms", s->env->now_ms - t->since_ms));
-    inl_list_remove(&t->node);
-    inl_env_later(s->env, &t->free);
-}
-
-static const struct inl_session_ops session_ops = {
-    .hello = on_hello,
-    .route = on_route,
-    .unroute = on_unroute,
-    .goaway = on_goaway,
-    .down = on_down,
-};
-
-static struct tunnel *tunnel_new(struct inlets_server *server,
-                                 const struct inl_link *link)
-{
-    const struct inl_session_config config = {
-        .ops = &session_ops,
-        .role = INL_SESSION_OPENER,
-        .lane = {server->opts.ping_ms, server->opts.dead_ms},
-        .max_streams = server->opts.max_streams,
-        .agent = INL_LIT("inlets/" INLETS_VERSION),
-    };
-    struct tunnel *t = inl_calloc(1, sizeof(*t));
-
-    if (t == NULL) {
-        return NULL;
-    }
-    t->session = inl_session_new(env_of(server), &config);
-    if (t->session == NULL) {
-        inl_free(t);
-        return NULL;
-    }
-    t->session->owner = t;
-    t->server = server;
-    t->since_ms = env_of(server)->now_ms;
-    memcpy(t->remote, link->peer, sizeof(t->remote));
-    inl_list_init(&t->node);
-    inl_later_init(&t->free, tunnel_free);
-    return t;
-}
-
-/* The client's 101; then the link is the session's. */
-static int accept_tunnel(struct inlets_server *server, struct inl_link *link,
-                         struct inlets_slice key)
-{
-    char accept[INL_WS_ACCEPT_LEN] = {0};
-    const struct inlets_field fields[] = {
-        {INL_LIT("Sec-WebSocket-Accept"), inl_slice(accept, sizeof(accept))},
-        {INL_LIT("Sec-WebSocket-Protocol"), INL_LIT(INL_WS_PROTOCOL)},
-    };
-    const struct inlets_head head = {.status = 101,
-                                     .content_length = INLETS_LENGTH_NONE,
-                                     .fields = fields,
-                                     .nfields = 2};
-    enum inl_http1_framing framing;
-    struct tunnel *t = NULL;
-    int err = inl_ws_accept(key, accept);
-
-    if (err == 0 && (t = tunnel_new(server, link)) == NULL) {
-        err = INLETS_ENOMEM;
-    }
-    if (err == 0) {
-        err = inl_http1_put_response(
-            &link->out, &head,
-            INL_LIT("Connection: Upgrade\r\nUpgrade: websocket\r\n"), true,
-            false, &framing);
-    }
-    if (err == 0) {
-        err = inl_session_attach(t->session, link);
-    }
-    if (err != 0 && t != NULL) {
-        tunnel_free(&t->free);
-    } else if (err == 0) {
-        inl_list_push_back(&server->tunnels, &t->node);
-    }
-    return err;
-}
-
-/* Exactly one Authorization field, and the right one. */
-static bool is_authorised(const struct inlets_server *server,
-                          const struct inlets_head *head)
-{
+    const struct inlets_server *server = server_of(g);
     struct inlets_slice shown_token = {NULL, 0};
     unsigned seen = 0;
 
+    (void)ret_account;
     if (!server->token.is_set) {
-        return true; /* loopback, or the user said that anyone may */
+        return 0; /* loopback, or the user said that anyone may */
     }
     for (size_t i = 0; i < head->nfields; i++) {
         if (inl_slice_eq_case(head->fields[i].name, INL_LIT("authorization"))) {
@@ -323,32 +226,24 @@ static bool is_authorised(const struct inlets_server *server,
             seen++;
         }
     }
-    return inl_token_matches(&server->token, shown_token) && seen == 1;
+    return inl_token_matches(&server->token, shown_token) && seen == 1
+               ? 0
+               : INLETS_EAUTH;
 }
+
+static const struct inl_gate_ops gate_ops = {
+    .authorise = on_authorise,
+    .tune = on_tune,
+    .route = on_route,
+    .unroute = on_unroute,
+};
 
 static int open_tunnel(void *user, struct inl_link *link,
                        const struct inlets_head *head)
 {
     struct inlets_server *server = user;
-    struct inlets_slice key;
-    int err = inl_ws_check_request(head, &key);
 
-    if (!is_authorised(server, head)) {
-        err = INLETS_EAUTH; /* before anything is said about the rest */
-    } else if (err == 0 && !speaks_our_protocol(head)) {
-        err = INLETS_EBADMESSAGE;
-    } else if (err == 0 && server->draining) {
-        err = INLETS_EGOAWAY;
-    }
-    if (err == 0) {
-        err = accept_tunnel(server, link, key);
-    }
-    if (err != 0) {
-        inl_log(env_of(server), INLETS_LOG_WARN, "tunnel refused",
-                INL_KV("remote", inl_str(link->peer)),
-                INL_KV("why", inl_str(inlets_strerror(err))));
-    }
-    return err;
+    return inl_gate_open(&server->gate, link, head);
 }
 
 /* ---- the public functions --------------------------------------------- */
@@ -365,6 +260,9 @@ void inlets_server_opts_init_sized(struct inlets_server_opts *opts, size_t size)
         .dead_ms = 20000,
         .drain_ms = 30000,
         .max_streams = 16384,
+        .resume_ms = 10000,
+        .connections = INL_SESSION_LANES,
+        .bbr = 1,
         .log_level = INLETS_LOG_INFO,
     };
 
@@ -372,12 +270,22 @@ void inlets_server_opts_init_sized(struct inlets_server_opts *opts, size_t size)
     opts->size = size;
 }
 
+static bool are_tunnels_ok(const struct inlets_server_opts *o)
+{
+    return o->ping_ms > 0 && o->dead_ms > 0 && o->max_streams > 0 &&
+           o->connections > 0 && o->connections <= INL_SESSION_LANES &&
+           (o->rotate_ms == 0 || o->resume_ms > 0);
+}
+
 static int check_opts(const struct inlets_server_opts *o)
 {
     bool path_ok = o->tunnel_path != NULL && o->tunnel_path[0] == '/' &&
                    o->tunnel_path[1] != '\0';
+    bool stick_ok = o->stick == INLETS_STICK_NONE ||
+                    o->stick == INLETS_STICK_COOKIE ||
+                    o->stick == INLETS_STICK_ADDRESS;
 
-    return path_ok && o->ping_ms > 0 && o->dead_ms > 0 && o->max_streams > 0 &&
+    return path_ok && stick_ok && are_tunnels_ok(o) &&
                    (o->token == NULL || o->token[0] != '\0')
                ? 0
                : INLETS_EINVAL;
@@ -400,6 +308,31 @@ static int take_strings(struct inlets_server *server,
     return err;
 }
 
+static enum inl_stick stick_of(const struct inlets_server_opts *o)
+{
+    return o->stick == INLETS_STICK_COOKIE    ? INL_STICK_COOKIE
+           : o->stick == INLETS_STICK_ADDRESS ? INL_STICK_ADDRESS
+                                              : INL_STICK_NONE;
+}
+
+static void init_gate(struct inlets_server *server)
+{
+    const struct inlets_server_opts *o = &server->opts;
+    const struct inl_gate_config config = {
+        .ops = &gate_ops,
+        .env = env_of(server),
+        .owner = server,
+        .lane = {o->ping_ms, o->dead_ms},
+        .max_streams = o->max_streams,
+        .agent = INL_LIT("inlets/" INLETS_VERSION),
+        .resume_ms = o->resume_ms,
+        .rotate_ms = o->rotate_ms,
+        .lanes = o->connections,
+    };
+
+    inl_gate_init(&server->gate, &config);
+}
+
 static void drain_poll(struct inl_timer *timer);
 
 static int init(struct inlets_server *server, struct uv_loop_s *loop)
@@ -417,9 +350,11 @@ static int init(struct inlets_server *server, struct uv_loop_s *loop)
     env->log_level = server->opts.log_level;
     env->log_user = server->opts.user;
     inl_list_init(&server->visitors);
-    inl_list_init(&server->tunnels);
+    inl_list_init(&server->callers);
     inl_timer_init(&server->drain_timer, drain_poll);
     inl_router_init(&server->router, env);
+    server->router.stick = stick_of(&server->opts);
+    init_gate(server);
     inl_failover_init(&server->failover, env, &server->router);
     inl_local_init(&server->control, env, answer_control, server);
     return 0;
@@ -461,8 +396,12 @@ int inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
 static void on_link(struct inl_link *link, void *user)
 {
     struct front *f = user;
+    struct inlets_server *server = f->server;
 
-    inl_visitor_start(&f->config, &f->server->visitors, link);
+    inl_visitor_start(&f->config,
+                      f->what == INLETS_LISTEN_TUNNELS ? &server->callers
+                                                       : &server->visitors,
+                      link);
 }
 
 static struct front *front_new(struct inlets_server *server, unsigned what)
@@ -578,30 +517,23 @@ int inlets_server_handle(struct inlets_server *server, const char *endpoint,
 
 /* ---- the end ---------------------------------------------------------- */
 
-static void stop_listening(struct inlets_server *server)
+/* Ports for clients alone may stay: a client that loses its websocket while
+ * its last requests run comes back there. */
+static void stop_listening(struct inlets_server *server, bool for_all)
 {
     for (struct front *f = server->fronts; f != NULL; f = f->next) {
-        inl_listener_close(f->listener);
-        f->listener = NULL;
         f->config.draining = true;
+        if (for_all || f->what != INLETS_LISTEN_TUNNELS) {
+            inl_listener_close(f->listener);
+            f->listener = NULL;
+        }
     }
 }
 
 static bool is_drained(struct inlets_server *server)
 {
-    struct inl_list *n, *tmp;
-
-    if (!inl_list_empty(&server->visitors)) {
-        return false;
-    }
-    inl_list_each(&server->tunnels, n, tmp)
-    {
-        if (inl_session_nstreams(
-                inl_container(n, struct tunnel, node)->session) > 0) {
-            return false;
-        }
-    }
-    return true;
+    return inl_list_empty(&server->visitors) &&
+           inl_gate_nstreams(&server->gate) == 0;
 }
 
 static void drain_poll(struct inl_timer *timer)
@@ -615,17 +547,6 @@ static void drain_poll(struct inl_timer *timer)
         if (server->drain_cb != NULL) {
             server->drain_cb(server->drain_user);
         }
-    }
-}
-
-static void drain_tunnels(struct inlets_server *server)
-{
-    struct inl_list *n, *tmp;
-
-    inl_list_each(&server->tunnels, n, tmp)
-    {
-        inl_session_drain(inl_container(n, struct tunnel, node)->session,
-                          INLETS_EGOAWAY, INL_LIT("server is shutting down"));
     }
 }
 
@@ -644,9 +565,10 @@ void inlets_server_drain(struct inlets_server *server, void (*cb)(void *user),
     server->drain_due_ms = env->now_ms + server->opts.drain_ms;
     inl_log(env, INLETS_LOG_INFO, "draining",
             INL_KN("at_most_ms", server->opts.drain_ms));
-    stop_listening(server);
+    stop_listening(server, false);
     inl_visitors_drain(&server->visitors);
-    drain_tunnels(server);
+    inl_visitors_drain(&server->callers);
+    inl_gate_drain(&server->gate, INL_LIT("server is shutting down"));
     if (server->closed) {
         return; /* from on_endpoint */
     }
@@ -654,6 +576,19 @@ void inlets_server_drain(struct inlets_server *server, void (*cb)(void *user),
         cb != NULL) {
         cb(user);
     }
+}
+
+void inlets_server_rotate(struct inlets_server *server)
+{
+    size_t asked;
+
+    if (server->closed || server->draining) {
+        return;
+    }
+    inl_loop_enter(&server->loop);
+    asked = inl_gate_rotate(&server->gate);
+    inl_log(env_of(server), INLETS_LOG_INFO,
+            "clients are asked for fresh websockets", INL_KN("clients", asked));
 }
 
 static void on_loop_closed(void *user)
@@ -674,20 +609,10 @@ static void on_loop_closed(void *user)
         server->handlers = h->next;
         inl_free(h);
     }
+    inl_gate_fini(&server->gate);
     free_server(server);
     if (cb != NULL) {
         cb(cb_user);
-    }
-}
-
-static void close_tunnels(struct inlets_server *server)
-{
-    struct inl_list *n, *tmp;
-
-    inl_list_each(&server->tunnels, n, tmp)
-    {
-        inl_session_close(inl_container(n, struct tunnel, node)->session,
-                          INLETS_EGOAWAY);
     }
 }
 
@@ -702,9 +627,10 @@ void inlets_server_close(struct inlets_server *server, void (*cb)(void *user),
     server->close_cb = cb;
     server->close_user = user;
     inl_timer_off(env_of(server), &server->drain_timer);
-    stop_listening(server);
+    stop_listening(server, true);
     inl_visitors_close(&server->visitors);
-    close_tunnels(server);
+    inl_visitors_close(&server->callers);
+    inl_gate_close(&server->gate);
     inl_failover_fini(&server->failover);
     inl_local_fini(&server->control);
     for (struct handler *h = server->handlers; h != NULL; h = h->next) {

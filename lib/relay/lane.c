@@ -351,6 +351,9 @@ static void lane_rx(void *machine, const uint8_t *p, size_t n)
         lane->ops->confirmed(lane);
     }
     err = inl_ws_feed(lane->ws, p, n);
+    if (lane->link != NULL && lane->link->out.bytes > 0 && is_up(lane)) {
+        inl_link_wake(lane->link); /* a pong would wait for what comes next */
+    }
     if (err == 0 || lane->link == NULL || !is_up(lane)) {
         return;
     }

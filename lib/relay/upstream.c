@@ -777,19 +777,32 @@ struct inl_service *inl_upstream_service(struct inl_upstream *u)
     return &u->service;
 }
 
-void inl_upstream_close(struct inl_upstream *u)
+static void close_pool(struct inl_upstream *u)
 {
     struct inl_list *n, *tmp;
 
-    if (u == NULL || u->closed) {
-        return;
-    }
     u->closed = true;
     inl_timer_off(u->config.env, &u->trim);
     inl_list_each(&u->idle, n, tmp)
     {
         close_idle(inl_container(n, struct conn, node));
     }
+}
+
+void inl_upstream_retire(struct inl_upstream *u)
+{
+    if (u != NULL && !u->closed) {
+        close_pool(u);
+        free_if_over(u);
+    }
+}
+
+void inl_upstream_close(struct inl_upstream *u)
+{
+    if (u == NULL || u->closed) {
+        return;
+    }
+    close_pool(u);
     while (!inl_list_empty(&u->busy)) {
         fail(inl_container(u->busy.next, struct conn, node), INLETS_ECLOSED);
     }

@@ -25,6 +25,9 @@ struct inl_upstream;
 /* NULL when out of memory. Strings are copied. */
 struct inl_upstream *inl_upstream_new(const struct inl_upstream_config *config);
 struct inl_service *inl_upstream_service(struct inl_upstream *u);
+/* Takes no more requests, lets the running ones end, and is freed when the
+ * last connection is gone. NULL is fine. */
+void inl_upstream_retire(struct inl_upstream *u);
 /* Stops what runs and closes all connections; freed when the last is gone.
  * NULL is fine. */
 void inl_upstream_close(struct inl_upstream *u);

@@ -23,6 +23,8 @@ def read_small(sock):
         if not piece:
             return False
         got += piece
+        if b'\r\n' in got and not got.startswith(b'HTTP/1.1 200'):
+            return False        # a refusal may leave the connection open
     return got.startswith(b'HTTP/1.1 200')
 
 

@@ -72,6 +72,8 @@ static int client(struct client_case *c, const char *text, const char *env)
     c->lib.tunnel_path = "/tunnel";
     c->lib.ping_ms = 10000;
     c->lib.dead_ms = 20000;
+    c->lib.resume_ms = 10000;
+    c->lib.bbr = 1;
     argc = cut(c->line, text, argv);
     return cmd_client_options_parse(&c->o, &c->lib, argc, argv,
                                     env == NULL ? NULL : strdup(env), &c->p);
@@ -298,12 +300,61 @@ static void clients_say_what_they_serve(void **state)
                             "-upstream=http://127.0.0.1:3000 -u a=b:1,c=d",
                             "hush"),
                      0);
-    assert_string_equal(c.lib.url, "192.168.0.101:80");
+    assert_null(c.lib.url);
+    assert_int_equal(c.lib.nurls, 1);
+    assert_string_equal(c.lib.urls[0], "192.168.0.101:80");
     assert_int_equal(c.o.upstreams.count, 3);
     assert_string_equal(c.o.token, "hush");
     assert_false(c.o.insecure);
     cmd_client_options_forget_token(&c.o);
     assert_null(c.o.token);
+    cmd_client_options_fini(&c.o);
+}
+
+static void clients_follow_several_servers(void **state)
+{
+    struct client_case c;
+
+    (void)state;
+    assert_int_equal(
+        client(&c, "c --url a:1 -r b:2 --remote=c:3 -u x --all-addresses",
+               "hush"),
+        0);
+    assert_int_equal(c.lib.nurls, 3);
+    assert_string_equal(c.lib.urls[0], "a:1");
+    assert_string_equal(c.lib.urls[1], "b:2");
+    assert_string_equal(c.lib.urls[2], "c:3");
+    assert_true(c.lib.all_addresses);
+    cmd_client_options_fini(&c.o);
+    assert_int_equal(client(&c, "c --url a:1 -u x", "hush"), 0);
+    assert_false(c.lib.all_addresses);
+    cmd_client_options_fini(&c.o);
+}
+
+static void clients_choose_how_data_is_carried(void **state)
+{
+    struct client_case c;
+
+    (void)state;
+    assert_int_equal(client(&c, "c --url a -u x", NULL), 0);
+    assert_int_equal(c.lib.connections, 0);
+    assert_int_equal(c.lib.bbr, 1);
+    assert_int_equal(c.lib.resume_ms, 10000);
+    cmd_client_options_fini(&c.o);
+    assert_int_equal(client(&c,
+                            "c --url a -u x --connections 8 --congestion "
+                            "system --resume-window 0",
+                            NULL),
+                     0);
+    assert_int_equal(c.lib.connections, 8);
+    assert_int_equal(c.lib.bbr, 0);
+    assert_int_equal(c.lib.resume_ms, 0);
+    cmd_client_options_fini(&c.o);
+    assert_int_equal(
+        client(&c, "c --url a -u x --connections auto --congestion bbr", NULL),
+        0);
+    assert_int_equal(c.lib.connections, 0);
+    assert_int_equal(c.lib.bbr, 1);
     cmd_client_options_fini(&c.o);
 }
 
@@ -321,6 +372,16 @@ static const struct {
                                 "its own, inlets-server"},
     {"c --url x -u a=y,a=z",
      "--upstream: two upstreams for a: http://y and http://z; keep one"},
+    {"c --url x -u y --connections 9",
+     "--connections: '9' is not auto or a number from 1 to 8"},
+    {"c --url x -u y --connections 0",
+     "--connections: '0' is not auto or a number from 1 to 8"},
+    {"c --url x -u y --connections 10",
+     "--connections: '10' is not auto or a number from 1 to 8"},
+    {"c --url x -u y --congestion reno",
+     "--congestion: 'reno' is not one of system, bbr"},
+    {"c --url x --upstreams-from a --upstreams-from b",
+     "--upstreams-from: given twice (or under two names)"},
     {"c --url x -u y --dead 1s",
      "--ping (10000ms) must be shorter than --dead (1000ms): pings show that "
      "the exit node lives"},
@@ -470,6 +531,74 @@ static void open_token_files_are_warned_about(void **state)
     unsetenv("CREDENTIALS_DIRECTORY");
 }
 
+/* --- upstreams from a file -------------------------------------------------*/
+
+static int load(struct client_case *c, const char *flags, const char *text,
+                struct cmd_upstreams *ret)
+{
+    char line[256];
+    int rc;
+
+    (void)snprintf(line, sizeof(line), "c --url x --upstreams-from %s %s",
+                   file_path, flags);
+    fill_file(text, strlen(text), 0600);
+    assert_int_equal(client(c, line, NULL), 0);
+    *ret = (struct cmd_upstreams){0};
+    rc = cmd_client_load_upstreams(&c->o, ret, &c->p);
+    cmd_client_options_fini(&c->o);
+    return rc;
+}
+
+static void upstreams_come_from_flags_and_file(void **state)
+{
+    struct cmd_upstreams all;
+    struct client_case c;
+
+    (void)state;
+    assert_int_equal(load(&c, "-u a=x:1", "b=y:2\n# no\nc=z:3", &all), 0);
+    assert_int_equal(all.count, 3);
+    assert_string_equal(all.items[0].endpoint, "a");
+    assert_int_equal(all.items[0].line, 0);
+    assert_string_equal(all.items[2].endpoint, "c");
+    assert_int_equal(all.items[2].line, 3);
+    cmd_upstreams_fini(&all);
+    assert_int_equal(load(&c, "-u a=x:1", "", &all), 0);
+    assert_int_equal(all.count, 1);
+    cmd_upstreams_fini(&all);
+}
+
+static const struct {
+    const char *text, *problem; /* %s: the file */
+} broken_files[] = {
+    {"b=y\nA=z\n", "%s, line 2: two upstreams for A: http://x and http://z; "
+                   "keep one"},
+    {"b=https://y\n", "%s, line 1: 'b=https://y': not supported by this "
+                      "build; upstreams are reached by http://"},
+    {"\n\nb=http://u@y\n",
+     "%s, line 3: 'b=http://u@y': invalid argument; write it like "
+     "example.com/api=http://127.0.0.1:3000"},
+};
+
+static void broken_files_are_named(void **state)
+{
+    char wanted[512];
+    struct cmd_upstreams all;
+    struct client_case c;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(broken_files); i++) {
+        const char *behind = broken_files[i].problem + 2;
+
+        assert_int_equal(load(&c, "-u a=x", broken_files[i].text, &all), -1);
+        (void)snprintf(wanted, sizeof(wanted), "%s%s", file_path, behind);
+        assert_string_equal(c.p.text, wanted);
+        assert_int_equal(all.count, 0);
+    }
+    /* Half-written, it takes nothing away. */
+    assert_int_equal(load(&c, "", "# soon\n", &all), -1);
+    assert_non_null(strstr(c.p.text, "defines nothing"));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -481,11 +610,15 @@ int main(void)
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(help_fits_a_screen),
         cmocka_unit_test(clients_say_what_they_serve),
+        cmocka_unit_test(clients_follow_several_servers),
+        cmocka_unit_test(clients_choose_how_data_is_carried),
         cmocka_unit_test(wrong_clients_are_named),
         cmocka_unit_test(the_environment_is_wiped),
         cmocka_unit_test(token_files_are_read),
         cmocka_unit_test(token_files_have_a_bound),
         cmocka_unit_test(open_token_files_are_warned_about),
+        cmocka_unit_test(upstreams_come_from_flags_and_file),
+        cmocka_unit_test(broken_files_are_named),
     };
 
     return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -8,7 +8,9 @@
 
 #include "common/upstreams.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -132,12 +134,124 @@ static void repeated_flags_add_up(void **state)
     cmd_upstreams_fini(&u);
 }
 
+/* --- files -----------------------------------------------------------------*/
+
+static int read_text(const char *text, size_t len, struct cmd_upstreams *u,
+                     struct cmd_problem *p)
+{
+    char path[] = "/tmp/inlets-test-XXXXXX";
+    int fd = mkstemp(path);
+    int rc;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, len), len);
+    assert_int_equal(close(fd), 0);
+    rc = cmd_upstreams_read(path, u, p);
+    assert_int_equal(unlink(path), 0);
+    return rc;
+}
+
+/* What came of it as above, or what is wrong, behind the file's name. */
+static const struct {
+    const char *text, *items, *problem;
+} files[] = {
+    {"a=x\nb=y\n", "a -> http://x; b -> http://y", NULL},
+    {"a=x\nb=y", "a -> http://x; b -> http://y", NULL},
+    {"a=x,b=y\nc=z\n", "a -> http://x; b -> http://y; c -> http://z", NULL},
+    {"\n  # a=x\n\t b=y \t\r\n\r\n", "b -> http://y", NULL},
+    {"a=x/#b\n", "a -> http://x/#b", NULL},
+    {"", "", NULL},
+    {"a=x\n\nb=\n", NULL,
+     ", line 3: 'b=' lacks a URL; write URL, HOST=URL or HOST/PATH=URL"},
+    {"a=x\n#\nA.=y\n", NULL,
+     ", line 3: two upstreams for A.: http://x and http://y; keep one"},
+    {"a=x,\n", NULL, ", line 1: 'a=x,' has an empty item"},
+};
+
+static void files_are_read(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(files); i++) {
+        struct cmd_upstreams u = {0};
+        struct cmd_problem p = {""};
+        char text[256];
+        int rc = read_text(files[i].text, strlen(files[i].text), &u, &p);
+
+        if (files[i].problem != NULL) {
+            assert_int_equal(rc, -1);
+            assert_string_equal(strchr(p.text, ','), files[i].problem);
+        } else {
+            assert_string_equal(p.text, "");
+            show(&u, text, sizeof(text));
+            assert_string_equal(text, files[i].items);
+        }
+        cmd_upstreams_fini(&u);
+    }
+}
+
+static void lines_are_numbered(void **state)
+{
+    struct cmd_upstreams u = {0};
+    struct cmd_problem p;
+
+    (void)state;
+    assert_int_equal(cmd_upstreams_add("z=1", &u, &p), 0);
+    assert_int_equal(read_text("#\na=x\n\nb=y", 10, &u, &p), 0);
+    assert_int_equal(u.count, 3);
+    assert_int_equal(u.items[0].line, 0);
+    assert_int_equal(u.items[1].line, 2);
+    assert_int_equal(u.items[2].line, 4);
+    cmd_upstreams_fini(&u);
+}
+
+static void wrong_files_are_refused(void **state)
+{
+    static char big[CMD_UPSTREAMS_FILE_MAX + 1];
+    struct cmd_upstreams u = {0};
+    struct cmd_problem p;
+
+    (void)state;
+    assert_int_equal(read_text("a=x\nb=\0y\n", 9, &u, &p), -1);
+    assert_non_null(strstr(p.text, "line 2: a NUL byte"));
+    memset(big, '\n', sizeof(big));
+    assert_int_equal(read_text(big, sizeof(big), &u, &p), -1);
+    assert_non_null(strstr(p.text, "is over 1048576 bytes"));
+    assert_int_equal(read_text(big, sizeof(big) - 1, &u, &p), 0);
+    assert_int_equal(cmd_upstreams_read("/dev/zero", &u, &p), -1);
+    assert_int_equal(cmd_upstreams_read("/", &u, &p), -1);
+    assert_int_equal(cmd_upstreams_read("/nonexistent/file", &u, &p), -1);
+    assert_string_equal(p.text, "cannot open /nonexistent/file: No such file "
+                                "or directory");
+    cmd_upstreams_fini(&u);
+}
+
+static void endpoints_are_found(void **state)
+{
+    struct cmd_upstreams u = {0};
+    struct cmd_upstreams copy = {0};
+    struct cmd_problem p;
+
+    (void)state;
+    assert_int_equal(cmd_upstreams_add("a.example/p=x,y", &u, &p), 0);
+    assert_int_equal(cmd_upstreams_copy(&copy, &u, &p), 0);
+    cmd_upstreams_fini(&u);
+    assert_string_equal(cmd_upstreams_find(&copy, "A.Example./p/")->url,
+                        "http://x");
+    assert_string_equal(cmd_upstreams_find(&copy, "")->url, "http://y");
+    assert_null(cmd_upstreams_find(&copy, "a.example"));
+    cmd_upstreams_fini(&copy);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_are_taken_apart),
         cmocka_unit_test(wrong_lists_are_named),
         cmocka_unit_test(repeated_flags_add_up),
+        cmocka_unit_test(files_are_read),
+        cmocka_unit_test(lines_are_numbered),
+        cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(endpoints_are_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

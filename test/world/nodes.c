@@ -6,149 +6,76 @@
 #include "base/mem.h"
 #include "base/slice.h"
 #include "proto/http1.h"
-#include "proto/websocket.h"
 #include <inlets/err.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void tunnel_free(struct inl_later *later)
-{
-    struct world_tunnel *t = inl_container(later, struct world_tunnel, free);
-
-    inl_session_free(t->session);
-    free(t);
-}
-
-static struct world_tunnel *tunnel_new(struct inl_env *env,
-                                       const struct inl_session_config *config)
-{
-    struct world_tunnel *t = calloc(1, sizeof(*t));
-
-    WORLD_CHECK(t != NULL);
-    t->session = inl_session_new(env, config);
-    if (t->session == NULL) {
-        free(t);
-        return NULL;
-    }
-    t->session->owner = t;
-    inl_list_init(&t->node);
-    inl_later_init(&t->free, tunnel_free);
-    return t;
-}
-
 /* ---- the exit node ---------------------------------------------------- */
 
-static void exit_hello(struct inl_session *s, const struct inl_hello *hello)
+static struct world_exit *exit_of(const struct inl_gate *g)
 {
-    (void)s;
-    (void)hello;
+    return g->config.owner;
 }
 
-static int exit_route(struct inl_session *s, struct inl_target *target,
+static int exit_authorise(struct inl_gate *g, const struct inlets_head *head,
+                          struct inlets_slice *ret_account)
+{
+    struct inlets_slice account = inl_head_find(head, INL_LIT("World-Account"));
+
+    *ret_account = account;
+    return exit_of(g)->refuses ? INLETS_EAUTH : 0;
+}
+
+static void exit_tune(struct inl_gate *g, struct inl_link *link)
+{
+    exit_of(g)->last_tunnel = world_end_of(link);
+}
+
+static int exit_route(struct inl_gate_client *c, struct inl_target *target,
                       const struct inl_endpoint *endpoint,
                       struct inlets_slice text, struct inlets_slice *ret_text)
 {
-    struct world_tunnel *t = s->owner;
-
     (void)text;
     (void)ret_text;
-    return inl_router_add(&t->exit->router, endpoint, target);
+    return inl_router_add(&exit_of(c->gate)->router, endpoint, target);
 }
 
-static void exit_unroute(struct inl_session *s, struct inl_target *target,
+static void exit_unroute(struct inl_gate_client *c, struct inl_target *target,
                          struct inlets_slice text)
 {
-    struct world_tunnel *t = s->owner;
-
     (void)text;
-    inl_router_remove(&t->exit->router, target);
+    inl_router_remove(&exit_of(c->gate)->router, target);
 }
 
-static void exit_goaway(struct inl_session *s, int err,
+static void exit_goaway(struct inl_gate_client *c, int err,
                         struct inlets_slice text)
 {
-    struct world_tunnel *t = s->owner;
-
-    world_note(t->exit->world, "exit: goaway %s", inlets_errname(err));
     (void)text;
+    world_note(exit_of(c->gate)->world, "exit: goaway %s", inlets_errname(err));
 }
 
-static void exit_down(struct inl_session *s, int err)
+static void exit_down(struct inl_gate_client *c, int err)
 {
-    struct world_tunnel *t = s->owner;
+    struct world_exit *x = exit_of(c->gate);
 
-    world_note(t->exit->world, "exit: session down, %s", inlets_errname(err));
-    t->exit->last_down = err;
-    t->exit->downs++;
-    inl_list_remove(&t->node);
-    inl_env_later(s->env, &t->free);
+    world_note(x->world, "exit: session down, %s", inlets_errname(err));
+    x->last_down = err;
+    x->downs++;
 }
 
-static const struct inl_session_ops exit_ops = {.hello = exit_hello,
-                                                .route = exit_route,
-                                                .unroute = exit_unroute,
-                                                .goaway = exit_goaway,
-                                                .down = exit_down};
-
-static int accept_tunnel(struct world_exit *x, struct inl_link *link,
-                         struct inlets_slice key)
-{
-    const struct inl_session_config config = {
-        .ops = &exit_ops,
-        .role = INL_SESSION_OPENER,
-        .lane = {10000, 20000},
-        .max_streams = 16384,
-        .agent = INL_LIT("world"),
-    };
-    char accept[INL_WS_ACCEPT_LEN] = {0};
-    const struct inlets_field fields[] = {
-        {INL_LIT("Sec-WebSocket-Accept"), inl_slice(accept, sizeof(accept))},
-        {INL_LIT("Sec-WebSocket-Protocol"), INL_LIT(INL_WS_PROTOCOL)},
-    };
-    const struct inlets_head head = {.status = 101,
-                                     .content_length = INLETS_LENGTH_NONE,
-                                     .fields = fields,
-                                     .nfields = 2};
-    enum inl_http1_framing framing;
-    struct world_tunnel *t = NULL;
-    int err = inl_ws_accept(key, accept);
-
-    if (err == 0 && (t = tunnel_new(&x->world->env, &config)) == NULL) {
-        err = INLETS_ENOMEM;
-    }
-    if (err == 0) {
-        err = inl_http1_put_response(
-            &link->out, &head,
-            INL_LIT("Connection: Upgrade\r\nUpgrade: websocket\r\n"), true,
-            false, &framing);
-    }
-    if (err == 0) {
-        t->exit = x;
-        err = inl_session_attach(t->session, link);
-    }
-    if (err != 0 && t != NULL) {
-        tunnel_free(&t->free);
-    } else if (err == 0) {
-        inl_list_push_back(&x->tunnels, &t->node);
-        x->last_tunnel = world_end_of(link);
-    }
-    return err;
-}
+static const struct inl_gate_ops exit_ops = {.authorise = exit_authorise,
+                                             .tune = exit_tune,
+                                             .route = exit_route,
+                                             .unroute = exit_unroute,
+                                             .goaway = exit_goaway,
+                                             .down = exit_down};
 
 static int open_tunnel(void *user, struct inl_link *link,
                        const struct inlets_head *head)
 {
     struct world_exit *x = user;
-    struct inlets_slice key;
-    int err = inl_ws_check_request(head, &key);
 
-    if (x->refuses) {
-        return INLETS_EAUTH;
-    }
-    if (err == 0 && x->draining) {
-        err = INLETS_EGOAWAY;
-    }
-    return err != 0 ? err : accept_tunnel(x, link, key);
+    return inl_gate_open(&x->gate, link, head);
 }
 
 void world_exit_accept(struct world_end *e, void *user)
@@ -158,16 +85,31 @@ void world_exit_accept(struct world_end *e, void *user)
     inl_visitor_start(&x->config, &x->visitors, world_link(e, "203.0.113.9"));
 }
 
-struct world_exit *world_exit_new(struct world *w)
+void world_exit_config(struct world *w, struct inl_gate_config *config)
+{
+    *config = (struct inl_gate_config){
+        .ops = &exit_ops,
+        .env = &w->env,
+        .lane = {10000, 20000},
+        .max_streams = 16384,
+        .agent = INL_LIT("world"),
+        .resume_ms = 10000,
+        .lanes = INL_SESSION_LANES,
+    };
+}
+
+struct world_exit *world_exit_new_with(struct world *w,
+                                       const struct inl_gate_config *config)
 {
     struct world_exit *x = calloc(1, sizeof(*x));
 
     WORLD_CHECK(x != NULL);
     x->world = w;
     inl_list_init(&x->visitors);
-    inl_list_init(&x->tunnels);
     inl_router_init(&x->router, &w->env);
     inl_failover_init(&x->failover, &w->env, &x->router);
+    inl_gate_init(&x->gate, config);
+    x->gate.config.owner = x;
     inl_visitor_config_init(&x->config);
     x->config.service = &x->failover.service;
     x->config.port = INL_LIT("80");
@@ -178,196 +120,144 @@ struct world_exit *world_exit_new(struct world *w)
     return x;
 }
 
+struct world_exit *world_exit_new(struct world *w)
+{
+    struct inl_gate_config config;
+
+    world_exit_config(w, &config);
+    return world_exit_new_with(w, &config);
+}
+
 struct inl_session *world_exit_session(struct world_exit *x)
 {
-    return inl_list_empty(&x->tunnels)
+    return inl_list_empty(&x->gate.clients)
                ? NULL
-               : inl_container(x->tunnels.prev, struct world_tunnel, node)
+               : inl_container(x->gate.clients.prev, struct inl_gate_client,
+                               node)
                      ->session;
 }
 
 size_t world_exit_ntunnels(const struct world_exit *x)
 {
-    size_t n = 0;
-
-    for (const struct inl_list *l = x->tunnels.next; l != &x->tunnels;
-         l = l->next) {
-        n++;
-    }
-    return n;
+    return x->gate.nclients;
 }
 
 void world_exit_drain(struct world_exit *x)
 {
-    struct inl_list *n, *tmp;
-
-    x->draining = x->config.draining = true;
+    x->config.draining = true;
     x->listener->mode = WORLD_REFUSE;
     inl_visitors_drain(&x->visitors);
-    inl_list_each(&x->tunnels, n, tmp)
-    {
-        inl_session_drain(inl_container(n, struct world_tunnel, node)->session,
-                          INLETS_EGOAWAY, INL_LIT("bye"));
-    }
+    inl_gate_drain(&x->gate, INL_LIT("bye"));
 }
 
 void world_exit_close(struct world_exit *x)
 {
-    struct inl_list *n, *tmp;
-
     x->listener->mode = WORLD_REFUSE;
     inl_visitors_close(&x->visitors);
-    inl_list_each(&x->tunnels, n, tmp)
-    {
-        inl_session_close(inl_container(n, struct world_tunnel, node)->session,
-                          INLETS_EGOAWAY);
-    }
+    inl_gate_close(&x->gate);
     inl_failover_fini(&x->failover);
     world_run(x->world, 65000); /* lingering is over */
     WORLD_CHECK(inl_list_empty(&x->visitors));
-    WORLD_CHECK(inl_list_empty(&x->tunnels));
+    WORLD_CHECK(inl_list_empty(&x->gate.clients) && x->gate.nclients == 0);
+    WORLD_CHECK(x->gate.by_ticket.count == 0);
     WORLD_CHECK(x->router.nroutes == 0);
+    inl_gate_fini(&x->gate);
     inl_router_fini(&x->router);
     free(x);
 }
 
 /* ---- the dev machine -------------------------------------------------- */
 
-static void try_again(struct world_dev *d, int err)
+static struct world_dev *dev_of(struct inl_remote *r)
 {
-    if (d->closed) {
-        return;
-    }
-    d->last_err = err;
-    world_note(d->world, "dev: lost, %s", inlets_errname(err));
-    if (d->stays_away) {
-        inl_reconnect_close(&d->reconnect);
-        return;
-    }
-    (void)inl_reconnect_lost(&d->reconnect, 0);
+    return inl_container(r, struct world_dev, remote);
 }
 
-static void dev_hello(struct inl_session *s, const struct inl_hello *hello)
+static int dev_offer(struct inl_remote *r, struct inl_session *s)
 {
-    (void)s;
-    (void)hello;
-}
-
-static void dev_routed(struct inl_session *s, uint32_t route, int err,
-                       struct inlets_slice text)
-{
-    struct world_tunnel *t = s->owner;
-
-    (void)route;
-    (void)text;
-    t->dev->routed += err == 0;
-}
-
-static struct inl_service *dev_service(struct inl_session *s, uint32_t route)
-{
-    struct world_tunnel *t = s->owner;
-
-    return route == 0 || route > t->dev->nendpoints || t->dev->closed
-               ? NULL
-               : t->dev->endpoints[route - 1].service;
-}
-
-static void dev_goaway(struct inl_session *s, int err, struct inlets_slice text)
-{
-    struct world_tunnel *t = s->owner;
-    struct world_dev *d = t->dev;
-
-    (void)text;
-    if (d->current == t) {
-        d->current = NULL;
-        try_again(d, err == 0 ? INLETS_EGOAWAY : err);
-    }
-}
-
-static void dev_down(struct inl_session *s, int err)
-{
-    struct world_tunnel *t = s->owner;
-    struct world_dev *d = t->dev;
-
-    world_note(d->world, "dev: session down, %s", inlets_errname(err));
-    d->downs++;
-    inl_list_remove(&t->node);
-    inl_env_later(s->env, &t->free);
-    if (d->current == t) {
-        d->current = NULL;
-        try_again(d, err);
-    }
-}
-
-static const struct inl_session_ops dev_ops = {.hello = dev_hello,
-                                               .routed = dev_routed,
-                                               .service = dev_service,
-                                               .goaway = dev_goaway,
-                                               .down = dev_down};
-
-static int offer_all(struct world_dev *d, struct world_tunnel *t)
-{
+    struct world_dev *d = dev_of(r);
     int err = 0;
 
     for (size_t i = 0; i < d->nendpoints && err == 0; i++) {
-        err = inl_session_offer(t->session, (uint32_t)i + 1,
+        err = inl_session_offer(s, (uint32_t)i + 1,
                                 inl_str(d->endpoints[i].text));
     }
+    d->ups += err == 0;
     return err;
 }
 
-static void uplink_up(struct inl_uplink *u, struct inl_link *link)
+static void dev_hello(struct inl_remote *r)
 {
-    struct world_dev *d = inl_container(u, struct world_dev, uplink);
-    const struct inl_session_config config = {
-        .ops = &dev_ops,
-        .role = INL_SESSION_ANSWERER,
-        .lane = {10000, 20000},
-        .max_streams = 16384,
-        .agent = INL_LIT("world"),
-    };
-    struct world_tunnel *t = tunnel_new(&d->world->env, &config);
-    int err = t == NULL ? INLETS_ENOMEM : offer_all(d, t);
+    (void)r;
+}
 
-    if (err == 0) {
-        err = inl_session_attach(t->session, link);
-    }
+static void dev_routed(struct inl_remote *r, uint32_t route, int err,
+                       struct inlets_slice text)
+{
+    (void)route;
+    (void)text;
+    dev_of(r)->routed += err == 0;
+}
+
+static struct inl_service *dev_service(struct inl_remote *r, uint32_t route)
+{
+    struct world_dev *d = dev_of(r);
+
+    return route == 0 || route > d->nendpoints || d->closed
+               ? NULL
+               : d->endpoints[route - 1].service;
+}
+
+static bool dev_may_retry(struct inl_remote *r, int err)
+{
+    struct world_dev *d = dev_of(r);
+
     if (err != 0) {
-        if (t != NULL) {
-            tunnel_free(&t->free);
-        }
-        inl_link_close(link, err);
-        try_again(d, err);
-        return;
+        d->last_err = err;
+        world_note(d->world, "dev: lost, %s", inlets_errname(err));
     }
-    t->dev = d;
-    inl_list_push_back(&d->tunnels, &t->node);
-    d->current = t;
-    d->pipe = world_end_of(link)->pipe;
-    d->ups++;
-    inl_reconnect_ready(&d->reconnect);
+    return !d->stays_away;
 }
 
-static void uplink_failed(struct inl_uplink *u, int err, unsigned status,
-                          const char *step)
+static void dev_changed(struct inl_remote *r, int err)
 {
-    struct world_dev *d = inl_container(u, struct world_dev, uplink);
-
-    world_note(d->world, "dev: attempt failed at %s, status %u", step, status);
-    try_again(d, err);
+    (void)r;
+    (void)err;
 }
 
-static void dial(struct inl_reconnect *r)
+static void dev_over(struct inl_remote *r)
 {
-    struct world_dev *d = inl_container(r, struct world_dev, reconnect);
-
-    inl_uplink_start(&d->uplink, INL_LIT("secret"), NULL);
+    dev_of(r)->over = true;
 }
 
-struct world_dev *world_dev_new(struct world *w)
+static void dev_linked(struct inl_remote *r, struct inl_link *link)
 {
-    struct world_dev *d = calloc(1, sizeof(*d));
-    struct inl_uplink_config config = {
+    dev_of(r)->pipe = world_end_of(link)->pipe;
+    dev_of(r)->links++;
+}
+
+static void dev_down(struct inl_remote *r, int err)
+{
+    struct world_dev *d = dev_of(r);
+
+    world_note(d->world, "dev: session down, %s", inlets_errname(err));
+    d->downs++;
+}
+
+static const struct inl_remote_ops dev_ops = {.offer = dev_offer,
+                                              .hello = dev_hello,
+                                              .routed = dev_routed,
+                                              .service = dev_service,
+                                              .may_retry = dev_may_retry,
+                                              .changed = dev_changed,
+                                              .over = dev_over,
+                                              .linked = dev_linked,
+                                              .down = dev_down};
+
+void world_dev_config(struct world *w, struct inl_remote_config *config)
+{
+    *config = (struct inl_remote_config){
+        .ops = &dev_ops,
         .env = &w->env,
         .dialer = &w->dialer,
         .host = "exit",
@@ -375,17 +265,35 @@ struct world_dev *world_dev_new(struct world *w)
         .authority = INL_LIT("exit"),
         .target = INL_LIT("/tunnel"),
         .agent = INL_LIT("world"),
-        .timeout_ms = 10000,
-        .up = uplink_up,
-        .failed = uplink_failed,
+        .token = INL_LIT("secret"),
+        .label = INL_LIT("exit"),
+        .connect_timeout_ms = 10000,
+        .retry_max_ms = 30000,
+        .lane = {10000, 20000},
+        .max_streams = 16384,
+        .resume_ms = 10000,
+        .lanes = 1,
+        .bbr = true,
     };
+}
+
+struct world_dev *world_dev_new_with(struct world *w,
+                                     const struct inl_remote_config *config)
+{
+    struct world_dev *d = calloc(1, sizeof(*d));
 
     WORLD_CHECK(d != NULL);
     d->world = w;
-    inl_list_init(&d->tunnels);
-    inl_uplink_init(&d->uplink, &config);
-    inl_reconnect_init(&d->reconnect, &w->env, 30000, dial);
+    inl_remote_init(&d->remote, config);
     return d;
+}
+
+struct world_dev *world_dev_new(struct world *w)
+{
+    struct inl_remote_config config;
+
+    world_dev_config(w, &config);
+    return world_dev_new_with(w, &config);
 }
 
 static struct world_endpoint *endpoint(struct world_dev *d, const char *text)
@@ -435,40 +343,23 @@ void world_dev_service(struct world_dev *d, const char *text,
 
 void world_dev_start(struct world_dev *d)
 {
-    inl_reconnect_start(&d->reconnect);
+    inl_remote_start(&d->remote);
 }
 
 struct inl_session *world_dev_session(struct world_dev *d)
 {
-    return d->current == NULL ? NULL : d->current->session;
+    return inl_remote_session(&d->remote);
 }
 
 void world_dev_drain(struct world_dev *d)
 {
-    struct inl_list *n, *tmp;
-
-    d->stays_away = true;
-    inl_uplink_cancel(&d->uplink);
-    inl_reconnect_close(&d->reconnect);
-    inl_list_each(&d->tunnels, n, tmp)
-    {
-        inl_session_drain(inl_container(n, struct world_tunnel, node)->session,
-                          0, INL_LIT("bye"));
-    }
+    inl_remote_drain(&d->remote, INL_LIT("bye"));
 }
 
 void world_dev_close(struct world_dev *d)
 {
-    struct inl_list *n, *tmp;
-
     d->closed = true;
-    inl_reconnect_close(&d->reconnect);
-    inl_uplink_fini(&d->uplink);
-    inl_list_each(&d->tunnels, n, tmp)
-    {
-        inl_session_close(inl_container(n, struct world_tunnel, node)->session,
-                          0);
-    }
+    inl_remote_close(&d->remote);
     for (size_t i = 0; i < d->nendpoints; i++) {
         if (d->endpoints[i].upstream != NULL) {
             inl_upstream_close(d->endpoints[i].upstream);
@@ -477,25 +368,36 @@ void world_dev_close(struct world_dev *d)
         }
     }
     world_run(d->world, 65000);
-    WORLD_CHECK(inl_list_empty(&d->tunnels));
+    WORLD_CHECK(d->over);
+    inl_remote_fini(&d->remote);
     free(d);
 }
 
 /* ---- usual settings --------------------------------------------------- */
 
-void world_chain_open(struct world_chain *c, uint64_t seed,
-                      const struct world_net *net)
+void world_chain_open_with(struct world_chain *c, uint64_t seed,
+                           const struct world_net *net, uint32_t resume_ms)
 {
+    struct inl_remote_config config;
+
     c->w = world_new(seed);
     if (net != NULL) {
         c->w->net = *net;
     }
     c->exit = world_exit_new(c->w);
     c->origin = world_origin_new(c->w, 8000);
-    c->dev = world_dev_new(c->w);
+    world_dev_config(c->w, &config);
+    config.resume_ms = resume_ms;
+    c->dev = world_dev_new_with(c->w, &config);
     world_dev_upstream(c->dev, "app.test", 8000, "");
     world_dev_start(c->dev);
     world_run(c->w, 20 * c->w->net.latency_ms + 100);
+}
+
+void world_chain_open(struct world_chain *c, uint64_t seed,
+                      const struct world_net *net)
+{
+    world_chain_open_with(c, seed, net, 10000);
 }
 
 void world_chain_close(struct world_chain *c)

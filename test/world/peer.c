@@ -222,6 +222,13 @@ static void on_frame(struct world_peer *p, const uint8_t *f, size_t n)
 
     WORLD_CHECK(f[0] < PEER_TYPES);
     p->frames[f[0]]++;
+    if (f[0] == 1) {
+        p->hello_len = n - 9;
+        WORLD_CHECK(p->hello_len <= sizeof(p->hello));
+        memcpy(p->hello, f + 9, p->hello_len);
+    } else if (f[0] == 12) {
+        p->spread_ms = (uint32_t)number(f + 9, 4);
+    }
     WORLD_CHECK(stream == 0 || stream >= PEER_STREAMS || !p->reset[stream]);
     if (f[0] == 5) {
         WORLD_CHECK(stream > p->last_stream);
@@ -264,6 +271,9 @@ static void on_message(struct world_peer *p, unsigned opcode, const uint8_t *m,
             if (!p->keeps_silent) {
                 peer_ack(p, p->rx_lane);
             }
+        } else if (m[0] == 2) {
+            WORLD_CHECK(n == 1 && p->is_client);
+            p->moves++;
         } else {
             WORLD_CHECK(m[0] == 1 && n == 9 &&
                         (p->lax || number(m + 1, 8) <= p->tx_lane));
@@ -337,18 +347,25 @@ static size_t shake_hands(struct world_peer *p, const uint8_t *b, size_t n)
 {
     size_t used = 0;
 
-    while (used < n && !p->up) {
+    while (used < n && !p->up && p->status == 0) {
         WORLD_CHECK(p->handshake_len + 1 < sizeof(p->handshake));
         p->handshake[p->handshake_len++] = (char)b[used++];
         p->up = p->handshake_len > 4 &&
                 memcmp(p->handshake + p->handshake_len - 4, "\r\n\r\n", 4) == 0;
     }
+    if (p->up && !p->is_client) {
+        answer_handshake(p);
+    } else if (p->up) {
+        p->status = (unsigned)atoi(p->handshake + 9);
+        WORLD_CHECK(p->status == 101 || p->may_fail);
+        p->up = p->status == 101;
+    }
+    if (p->up && p->resumes &&
+        strcasestr(p->handshake, "Inlets-Lane:") != NULL) {
+        return used; /* it goes on where it was */
+    }
     if (p->up) {
-        if (!p->is_client) {
-            answer_handshake(p);
-        } else {
-            WORLD_CHECK(strncmp(p->handshake, "HTTP/1.1 101 ", 13) == 0);
-        }
+        p->rx_lane = 0;
         if (!p->no_hello) {
             peer_hello(p);
         }
@@ -361,6 +378,9 @@ static void raw_rx(struct world_end *e, const uint8_t *b, size_t n)
     struct world_peer *p = e->user;
     size_t used = p->up ? 0 : shake_hands(p, b, n);
 
+    if (p->status != 0 && p->status != 101) {
+        return; /* the words of a refusal */
+    }
     world_bytes_append(&p->in, b + used, n - used);
     while (p->in.len > 0 && parse_ws(p)) {
     }
@@ -395,7 +415,7 @@ static struct world_peer *peer_new(struct world *w)
     return p;
 }
 
-struct world_peer *peer_to_exit(struct world_exit *x)
+struct world_peer *peer_to_exit_with(struct world_exit *x, const char *fields)
 {
     struct world_peer *p = peer_new(x->world);
     struct world_pipe *pipe = world_pipe(x->world, &x->world->net);
@@ -403,14 +423,22 @@ struct world_peer *peer_to_exit(struct world_exit *x)
         "GET /tunnel HTTP/1.1\r\nHost: exit\r\nConnection: Upgrade\r\n"
         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: " KEY "\r\n"
-        "Sec-WebSocket-Protocol: inlets.1\r\n\r\n";
+        "Sec-WebSocket-Protocol: inlets.1\r\n";
 
     p->is_client = true;
+    p->may_fail = p->resumes = fields[0] != '\0';
     p->end = &pipe->end[0];
     world_raw(p->end, &raw_ops, p);
     world_exit_accept(&pipe->end[1], x);
     world_write(p->end, request, sizeof(request) - 1);
+    world_write(p->end, fields, strlen(fields));
+    world_write(p->end, "\r\n", 2);
     return p;
+}
+
+struct world_peer *peer_to_exit(struct world_exit *x)
+{
+    return peer_to_exit_with(x, "");
 }
 
 static void on_accept(struct world_end *e, void *user)

@@ -17,6 +17,9 @@ struct world_peer {
     bool keeps_silent; /* sends no ACKs */
     bool no_hello;     /* server: waits with it */
     bool lax;          /* what it sends is not counted: a fuzzer's */
+    bool resumes;      /* client: no HELLO if the server takes its ticket */
+    bool may_fail;     /* client: the server may refuse the handshake */
+    unsigned status;   /* client: of the server's answer */
     char handshake[4096];
     size_t handshake_len;
 
@@ -25,12 +28,15 @@ struct world_peer {
     struct world_bytes lane;     /* lane bytes not parsed yet */
     uint64_t rx_lane;            /* in all */
     unsigned frames[PEER_TYPES]; /* by type */
-    uint32_t last_stream;        /* of the latest OPEN */
+    uint8_t hello[512];          /* payload of the HELLO */
+    size_t hello_len;
+    uint32_t spread_ms;   /* of the latest SPREAD */
+    uint32_t last_stream; /* of the latest OPEN */
     uint32_t last_reset, last_reset_err;
     bool reset[PEER_STREAMS];    /* a RESET came: nothing may follow */
     uint64_t data[PEER_STREAMS]; /* DATA bytes by stream */
-    unsigned pongs;
-    unsigned close_code; /* 0: none came */
+    unsigned pongs, moves;       /* MOVE messages */
+    unsigned close_code;         /* 0: none came */
 
     uint64_t tx_lane;
     struct world_bytes batch; /* frames gathered for one message */
@@ -39,6 +45,8 @@ struct world_peer {
 
 /* A client at the exit node; run the world for the handshake. */
 struct world_peer *peer_to_exit(struct world_exit *x);
+/* The same with more fields, each line with its CRLF; it may be refused. */
+struct world_peer *peer_to_exit_with(struct world_exit *x, const char *fields);
 /* An exit node at "exit":80: takes the next dev machine that dials. */
 struct world_peer *peer_as_exit(struct world *w);
 void peer_free(struct world_peer *p);

@@ -1,5 +1,6 @@
 /* Links that die at random moments. Whatever happens, a cut answer is never
- * seen as whole, and a cut request neither. */
+ * seen as whole, and a cut request neither; with resuming, a tunnel that is
+ * cut costs no answer at all. */
 #include "world/suite.h"
 
 #include "world/world.h"
@@ -79,7 +80,8 @@ static bool is_undecidable(const struct kind *k, enum world_cut how,
 }
 
 /* Returns whether the answer came whole. */
-static bool one(uint64_t seed, enum world_cut how, unsigned where)
+static bool one(uint64_t seed, enum world_cut how, unsigned where,
+                uint32_t resume_ms)
 {
     const struct kind *k = &kinds[seed % NKINDS];
     struct world_net net = {(uint32_t)(seed % 4), 0, 0, 0};
@@ -91,7 +93,7 @@ static bool one(uint64_t seed, enum world_cut how, unsigned where)
     net.fragment = seed % 3 == 0 ? 0 : 200 + seed % 7 * 3000;
     net.rate = 500;
     net.buffer = 10000 + seed % 5 * 20000;
-    world_chain_open(&c, seed, &net);
+    world_chain_open_with(&c, seed, &net, resume_ms);
     n = world_below(c.w, seed % 2 == 0 ? 60000 : 2000);
     v = world_visit(c.exit);
     send_request(v, k, n, world_below(c.w, 2) == 0);
@@ -112,7 +114,8 @@ static bool one(uint64_t seed, enum world_cut how, unsigned where)
         assert_int_equal(inl_session_nstreams(world_exit_session(c.exit)), 0);
     }
     if (where == 0) {
-        assert_true(c.dev->downs >= 1);
+        assert_true(c.dev->links >= 2);
+        assert_int_equal(c.dev->downs >= 1, resume_ms == 0);
     }
     /* the tunnel is there again */
     assert_int_equal(world_exit_ntunnels(c.exit), 1);
@@ -126,27 +129,39 @@ static bool one(uint64_t seed, enum world_cut how, unsigned where)
     return whole;
 }
 
-static void sweep(unsigned where)
+static unsigned sweep(unsigned where, uint32_t resume_ms)
 {
     unsigned whole = 0;
 
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        whole += one(seed, (enum world_cut)(seed / NKINDS % 3), where);
+        whole +=
+            one(seed, (enum world_cut)(seed / NKINDS % 3), where, resume_ms);
     }
-    /* the moments were well chosen: some before, some after the end */
+    return whole;
+}
+
+/* The moments were well chosen: some before, some after the end. */
+static void assert_some(unsigned whole)
+{
     assert_in_range(whole, SEEDS / 20, SEEDS - SEEDS / 10);
 }
 
 static void test_tunnel_is_cut(void **state)
 {
     (void)state;
-    sweep(0);
+    assert_some(sweep(0, 0));
+}
+
+static void test_tunnel_is_cut_and_resumed(void **state)
+{
+    (void)state;
+    assert_int_equal(sweep(0, 10000), SEEDS);
 }
 
 static void test_origin_is_cut(void **state)
 {
     (void)state;
-    sweep(1);
+    assert_some(sweep(1, 0));
 }
 
 /* Answers that the origin itself cuts, for visitors of both versions. */
@@ -212,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tunnel_is_cut),
+        cmocka_unit_test(test_tunnel_is_cut_and_resumed),
         cmocka_unit_test(test_origin_is_cut),
         cmocka_unit_test(test_origin_lies),
         cmocka_unit_test(test_nodes_close),

@@ -29,7 +29,7 @@ static void test_server_drains(void **state)
         assert_true(busy->gone && idle->gone);
         assert_int_equal(world_exit_ntunnels(c.exit), 0);
         assert_int_equal(c.dev->downs, 1);
-        assert_true(inl_list_empty(&c.dev->tunnels));
+        assert_true(inl_list_empty(&c.dev->remote.tunnels));
         world_visitor_free(busy);
         world_visitor_free(idle);
         world_chain_close(&c);
@@ -57,7 +57,7 @@ static void test_client_drains(void **state)
         world_expect_answer(busy, 0, 200, 200000, world_body_hash(5, 200000));
         assert_int_equal(late->answers[0].status, 503);
         assert_int_equal(world_exit_ntunnels(c.exit), 0);
-        assert_true(inl_list_empty(&c.dev->tunnels));
+        assert_true(inl_list_empty(&c.dev->remote.tunnels));
         assert_int_equal(c.dev->ups, 1);
         world_visitor_free(busy);
         world_visitor_free(late);

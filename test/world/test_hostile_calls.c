@@ -587,16 +587,12 @@ static void arena_close(struct arena *a)
     /* An upload that nobody reads hides the FIN of a visitor who left. */
     inl_visitors_close(&a->c.exit->visitors);
     world_run(a->c.w, 2000);
-    for (n = a->c.exit->tunnels.next; n != &a->c.exit->tunnels; n = n->next) {
+    assert_int_equal(inl_gate_nstreams(&a->c.exit->gate), 0);
+    for (n = a->c.dev->remote.tunnels.next; n != &a->c.dev->remote.tunnels;
+         n = n->next) {
         assert_int_equal(
             inl_session_nstreams(
-                inl_container(n, struct world_tunnel, node)->session),
-            0);
-    }
-    for (n = a->c.dev->tunnels.next; n != &a->c.dev->tunnels; n = n->next) {
-        assert_int_equal(
-            inl_session_nstreams(
-                inl_container(n, struct world_tunnel, node)->session),
+                inl_container(n, struct inl_remote_tunnel, node)->session),
             0);
     }
     for (unsigned i = 0; i < VISITORS; i++) {
@@ -813,8 +809,8 @@ static void test_after_the_end(void **state)
     inl_visitors_drain(&c.exit->visitors);
     inl_visitors_close(&c.exit->visitors);
     inl_visitors_close(&c.exit->visitors);
-    inl_uplink_cancel(&c.dev->uplink);
-    inl_uplink_cancel(&c.dev->uplink);
+    inl_uplink_cancel(&c.dev->remote.home.uplink);
+    inl_uplink_cancel(&c.dev->remote.home.uplink);
     world_run(c.w, 1000);
     world_visitor_free(v);
     /* it is back by itself */
@@ -830,12 +826,12 @@ static void test_after_the_end(void **state)
     world_run(c.w, 100);
     assert_int_equal(v->answers[0].status, 503);
     world_visitor_free(v);
-    inl_reconnect_close(&c.dev->reconnect);
-    inl_reconnect_start(&c.dev->reconnect);
-    inl_reconnect_ready(&c.dev->reconnect);
-    (void)inl_reconnect_lost(&c.dev->reconnect, 0);
+    inl_reconnect_close(&c.dev->remote.home.reconnect);
+    inl_reconnect_start(&c.dev->remote.home.reconnect);
+    inl_reconnect_ready(&c.dev->remote.home.reconnect);
+    (void)inl_reconnect_lost(&c.dev->remote.home.reconnect, 0, 0);
     world_run(c.w, 1000);
-    assert_int_equal(c.dev->reconnect.state, INL_RECONNECT_CLOSED);
+    assert_int_equal(c.dev->remote.home.reconnect.state, INL_RECONNECT_CLOSED);
     world_chain_close(&c);
 }
 

@@ -561,7 +561,9 @@ static void test_other_lengths(void **state)
         peer_data(s.p, s.p->last_stream, END, 3);
         world_run(s.c.w, 5000);
         assert_int_equal(s.v[0]->nanswers, n == 10 ? 2 : 1);
-        assert_true(world_is_whole(s.v[0], 0) == (n == 10));
+        if (n <= 10) { /* of more, the first ten may have come before */
+            assert_true(world_is_whole(s.v[0], 0) == (n == 10));
+        }
         assert_true(s.v[0]->answers[0].len <= (n < 10 ? n : 10));
         assert_true(s.v[0]->gone == (n != 10));
         world_visitor_free(s.v[0]);
@@ -797,10 +799,11 @@ static void s_unread(struct scene *s)
         }
         peer_flush(s->p);
         world_run(s->w, 20);
-        if (inl_list_empty(&s->d->tunnels)) {
+        if (inl_list_empty(&s->d->remote.tunnels)) {
             break;
         }
-        WORLD_CHECK(inl_container(s->d->tunnels.next, struct world_tunnel, node)
+        WORLD_CHECK(inl_container(s->d->remote.tunnels.next,
+                                  struct inl_remote_tunnel, node)
                         ->session->lanes[0]
                         ->control.bytes < 8u * 1024 * 1024);
     }

@@ -15,11 +15,11 @@
 #include "base/link.h"
 #include "http.h"
 #include "relay/failover.h"
+#include "relay/gate.h"
 #include "relay/local.h"
-#include "relay/reconnect.h"
+#include "relay/remote.h"
 #include "relay/router.h"
 #include "relay/session.h"
-#include "relay/uplink.h"
 #include "relay/upstream.h"
 #include "relay/visitor.h"
 #include <stdbool.h>
@@ -202,30 +202,27 @@ void world_write_chunked(struct world_end *e, unsigned tag, size_t n);
 
 /* ---- nodes ------------------------------------------------------------ */
 
-struct world_tunnel {
-    struct inl_list node;
-    struct world_exit *exit; /* of an exit node */
-    struct world_dev *dev;   /* of a dev machine */
-    struct inl_session *session;
-    struct inl_later free;
-};
-
 /* An exit node, as lib/node/server.c puts it together. */
 struct world_exit {
     struct world *world;
     struct inl_router router;
     struct inl_failover failover;
     struct inl_visitor_config config;
-    struct inl_list visitors, tunnels;
+    struct inl_gate gate;
+    struct inl_list visitors;
     struct world_listener *listener; /* "exit":80 */
-    struct world_end *last_tunnel;   /* our end of the newest one */
+    struct world_end *last_tunnel;   /* our end of the newest websocket */
     int last_down;                   /* why the last session ended */
     unsigned downs;
     bool refuses; /* 401 */
-    bool draining;
 };
 
 struct world_exit *world_exit_new(struct world *w);
+/* With other settings than the usual. The account of a handshake is its field
+ * World-Account. */
+void world_exit_config(struct world *w, struct inl_gate_config *config);
+struct world_exit *world_exit_new_with(struct world *w,
+                                       const struct inl_gate_config *config);
 void world_exit_close(struct world_exit *x);
 void world_exit_drain(struct world_exit *x);
 struct inl_session *world_exit_session(struct world_exit *x); /* the newest */
@@ -245,20 +242,23 @@ struct world_endpoint {
 /* A dev machine, as lib/node/client.c puts it together. */
 struct world_dev {
     struct world *world;
-    struct inl_uplink uplink;
-    struct inl_reconnect reconnect;
-    struct inl_list tunnels;
-    struct world_tunnel *current;
+    struct inl_remote remote;
     struct world_endpoint endpoints[WORLD_ENDPOINTS];
     size_t nendpoints;
-    struct world_pipe *pipe; /* of the newest tunnel */
-    size_t routed;           /* accepted, in all */
-    int last_err;            /* why the last attempt or tunnel failed */
-    unsigned ups, downs;
-    bool closed, stays_away; /* no new attempt */
+    struct world_pipe *pipe;       /* the newest that a lane of it got */
+    size_t routed;                 /* accepted, in all */
+    int last_err;                  /* why the last attempt or session failed */
+    unsigned ups, downs;           /* sessions */
+    unsigned links;                /* websockets */
+    bool closed, over, stays_away; /* no new attempt */
 };
 
 struct world_dev *world_dev_new(struct world *w);
+/* With other settings than the usual: those of node/client.c that concern the
+ * remote. */
+void world_dev_config(struct world *w, struct inl_remote_config *config);
+struct world_dev *world_dev_new_with(struct world *w,
+                                     const struct inl_remote_config *config);
 void world_dev_upstream(struct world_dev *d, const char *endpoint,
                         unsigned port, const char *path);
 void world_dev_handler(struct world_dev *d, const char *endpoint,
@@ -268,6 +268,7 @@ void world_dev_service(struct world_dev *d, const char *endpoint,
 void world_dev_start(struct world_dev *d);
 void world_dev_drain(struct world_dev *d);
 void world_dev_close(struct world_dev *d);
+/* The current one; NULL: none. */
 struct inl_session *world_dev_session(struct world_dev *d);
 
 /* ---- visitors --------------------------------------------------------- */
@@ -347,6 +348,9 @@ struct world_chain {
 
 void world_chain_open(struct world_chain *c, uint64_t seed,
                       const struct world_net *net);
+/* resume_ms 0: a session falls with its websocket. */
+void world_chain_open_with(struct world_chain *c, uint64_t seed,
+                           const struct world_net *net, uint32_t resume_ms);
 void world_chain_close(struct world_chain *c);
 
 #endif
