@@ -19,8 +19,11 @@ Runs all tests, or only the stages named:
   fuzz      build/fuzz (clang): each fuzz target for a bounded number of runs
   valgrind  build/valgrind: unit and world tests and one e2e run
   bulk      build/release: 1 GiB each way, 10,000 visitors, meson install
+  soak      build/asan and build/release: everything at once for a while, then
+            memory and descriptors as before
 
 Environment: FUZZ_RUNS (20000) and FUZZ_SECONDS (20) bound each fuzz target;
+SOAK_SECONDS (15 and 25; 3600 for an hour of each) is how long the soaks load;
 JOBS (number of processors) bounds what runs at the same time.
 EOF
 }
@@ -28,7 +31,7 @@ EOF
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd -- "$root"
 
-all_stages='unit e2e tsan fuzz valgrind bulk'
+all_stages='unit e2e tsan fuzz valgrind bulk soak'
 stages=
 install=yes
 for arg; do
@@ -42,7 +45,7 @@ for arg; do
         exit 0
         ;;
     --no-install) install=no ;;
-    unit | e2e | tsan | fuzz | valgrind | bulk) stages="$stages $arg" ;;
+    unit | e2e | tsan | fuzz | valgrind | bulk | soak) stages="$stages $arg" ;;
     *)
         printf '%s\n' "run.sh: no stage '$arg'. Stages: $all_stages." >&2
         exit 2
@@ -342,6 +345,18 @@ stage_bulk()
     build release --buildtype=release || return 0
     heading 'bulk and 10,000 visitors (release)'
     counted 'bulk' python3 test/e2e/run.py --build build/release --suite bulk
+}
+
+stage_soak()
+{
+    build_asan || return 0
+    heading 'soak (ASan, UBSan)'
+    counted 'soak (ASan, UBSan)' env SOAK_SECONDS="${SOAK_SECONDS:-15}" \
+        python3 test/e2e/run.py --build build/asan --suite soak
+    build release --buildtype=release || return 0
+    heading 'soak (release)'
+    counted 'soak (release)' env SOAK_SECONDS="${SOAK_SECONDS:-25}" \
+        python3 test/e2e/run.py --build build/release --suite soak
 }
 
 # --- All ---------------------------------------------------------------------

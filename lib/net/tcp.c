@@ -451,10 +451,10 @@ static void update_reading(struct inl_tcp *t)
 
 /* The time after which a silent peer is dead. The probes are for a link on
  * which nothing is under way: the first after half of that time, then so that
- * one or two more are lost before it is over. Of bytes under way, Linux is
- * told the same; otherwise it would repeat them for 15 minutes. There a peer
- * that acknowledges but has no room for so long counts as dead too, which is
- * right here: a tunnel always reads, for the flows have their own credit. */
+ * one or two more are lost before it is over. No TCP_USER_TIMEOUT: Linux counts
+ * the time without room at the peer, too, and so ends a link that moves slowly
+ * through a proxy with small buffers. Silence beside bytes under way is for
+ * the lane's pings to find. */
 static void set_dead_time(uv_os_fd_t fd, unsigned dead_ms)
 {
     const unsigned dead_s = (dead_ms + 999) / 1000;
@@ -467,9 +467,6 @@ static void set_dead_time(uv_os_fd_t fd, unsigned dead_ms)
         {IPPROTO_TCP, TCP_KEEPIDLE, dead_s > 2 ? dead_s / 2 : 1},
         {IPPROTO_TCP, TCP_KEEPINTVL, dead_s > 6 ? dead_s / 6 : 1},
         {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
-#endif
-#ifdef TCP_USER_TIMEOUT
-        {IPPROTO_TCP, TCP_USER_TIMEOUT, dead_ms},
 #endif
     };
 

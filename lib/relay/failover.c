@@ -307,6 +307,10 @@ static void move_on(struct call *c, int err)
     if (c->over) {
         return;
     }
+    if (err != INLETS_ECLOSED && err != INLETS_ERESET &&
+        err != INLETS_ESILENT) {
+        c->waited = true; /* a client has answered: no waiting for others */
+    }
     failed = find_target(c, err);
     if (failed != 0) {
         give_up(c, failed);

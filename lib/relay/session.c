@@ -114,7 +114,9 @@ static bool is_drained(const struct inl_session *s)
     for (unsigned i = 0; i < s->nlanes; i++) {
         const struct inl_session_lane *sl = s->lanes[i];
 
-        if (!sl->goaway_got || !sl->goaway_sent || sl->control.bytes > 0) {
+        /* Lane 0 takes the others with it: all must have arrived. */
+        if (!sl->goaway_got || !sl->goaway_sent || sl->control.bytes > 0 ||
+            sl->lane.kept.bytes > 0) {
             return false;
         }
     }
@@ -239,14 +241,20 @@ static void on_asked_to_move(struct inl_lane *lane)
     }
 }
 
+/* The way to the opener alone may be stuck: then the answerer cannot know, but
+ * can still be asked. */
 static void on_doubted(struct inl_lane *lane)
 {
     struct inl_session_lane *sl = inl_session_lane_of(lane);
     struct inl_session *s = sl->session;
 
-    if (s->role == INL_SESSION_ANSWERER && lane->resume_ms > 0 &&
-        s->state != INL_SESSION_CLOSED) {
+    if (s->state == INL_SESSION_CLOSED || lane->resume_ms == 0) {
+        return;
+    }
+    if (s->role == INL_SESSION_ANSWERER) {
         s->ops->want(s, sl->number, INL_WANT_DOUBT);
+    } else {
+        inl_lane_ask_to_move(lane);
     }
 }
 
@@ -260,7 +268,7 @@ static void stop_streams(struct inl_session *s, int err)
     for (unsigned i = 0; i < s->nlanes; i++) {
         inl_session_stop_list(&s->lanes[i]->streams, err);
     }
-    inl_session_stop_list(&s->parked, err);
+    inl_session_stop_list(&s->parked, INLETS_EUNAVAILABLE); /* never sent */
 }
 
 static void end(struct inl_session *s, int err)

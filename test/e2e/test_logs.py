@@ -68,7 +68,7 @@ def text_lines_are_key_value(w):
 
 @test()
 def connects_and_disconnects_say_why(w):
-    server, client, origin = w.pair(hello)
+    server, client, origin = w.pair(hello, '--resume-window', '0')
     equal(len(server.lines(CONNECTED)), 1, 'connects at the server')
     check('demo' in server.log or '*' in server.log, 'no endpoint is said')
     client.terminate()

@@ -1,5 +1,8 @@
-"""Killing, freezing and stopping either program at any moment."""
+"""Killing, freezing and stopping either program at any moment. What goes on
+over the next websocket is in test_resume.py."""
 
+import datetime
+import re
 import threading
 import time
 
@@ -7,6 +10,12 @@ from lib.house import (CONNECTED, DISCONNECTED, Client, check, equal,
                        free_port, soon, test, within)
 from lib.origin import hello, named
 from lib.wire import Cut, Garbage
+
+# A websocket is gone; its session may live on.
+LOST = r'msg="?tunnel websocket lost'
+RESUMED = r'msg="?tunnel websocket resumed'
+LISTENING = r'msg="?listening'
+NO_RESUMING = ('--resume-window', '0')
 
 
 class Held:
@@ -54,19 +63,31 @@ def must_be_cut(pieces, what):
 
 # --- the server goes ---------------------------------------------------------
 
+def stamp(line):
+    text = re.search(r'time=(\S+)', line)[1]
+    return datetime.datetime.fromisoformat(text.replace('Z', '+00:00'))
+
+
 @test(alone=True)
 def server_killed_and_restarted(w):
+    """What ran is cut; the client is there within 100 ms of the new server,
+    which does not know its session, and makes another of the same websocket."""
     held = Held(w)
     server, client, origin = w.pair(held)
     visitor, _, pieces = begin_slow(w, server)
-    for pause in (0, 0.3):
+    for number, pause in enumerate((0, 0.3, 0.8)):
         server.kill()
         must_be_cut(pieces, 'server killed')
-        client.wait_log(DISCONNECTED)
+        client.wait_log(LOST, number + 1)
         time.sleep(pause)
         server = w.server(port=server.visitors[1])
         with within(1.5, f'serving again, {pause} s away'):
             equal(server.wait_serving(timeout=5).status, 200, 'back')
+        client.wait_log(DISCONNECTED, number + 1)
+        came = (stamp(server.lines(CONNECTED)[0])
+                - stamp(server.lines(LISTENING)[0])).total_seconds()
+        print(f'connected {came:.3f} s behind the restart')
+        check(came < (1 if w.sanitized else 0.2), f'it took {came:.3f} s')
         visitor, _, pieces = begin_slow(w, server)
     held.go()
     equal(b''.join(pieces), b'second half', 'the last one ends whole')
@@ -79,7 +100,7 @@ def server_away_for_a_while(w):
     server, client, relay, _ = linked(w, client_flags=['--retry-max', '2s'])
     relay.refusing = True
     relay.cut()
-    client.wait_log(DISCONNECTED)
+    client.wait_log(LOST)
     time.sleep(2)   # the quick steps of the first second
     said, tried = len(client.log.splitlines()), relay.opened
     cpu = client.cpu_seconds()
@@ -87,7 +108,7 @@ def server_away_for_a_while(w):
     said = len(client.log.splitlines()) - said
     tried = relay.opened - tried
     check(3 <= tried <= 40, f'{tried} attempts in 8 s')
-    check(said <= tried + 1, f'{said} lines for {tried} attempts')
+    check(said <= tried + 2, f'{said} lines for {tried} attempts')
     used = client.cpu_seconds() - cpu
     check(used < (0.4 if w.sanitized else 0.08), f'{used:.2f} s of CPU in 8 s')
     relay.refusing = False
@@ -189,15 +210,15 @@ def second_signal_ends_at_once(w):
 @test(alone=True)
 def client_killed_and_restarted(w):
     held = Held(w)
-    server, client, origin = w.pair(held)
+    server, client, origin = w.pair(held, '--resume-window', '1s')
     visitor, _, pieces = begin_slow(w, server)
     waiting = w.visitor(server, timeout=40)
     waiting.ask(target='/unanswered')
     origin.wait(2)
     client.kill()
-    server.wait_log(DISCONNECTED)
+    server.wait_log(LOST)
     with within(2.5, 'the answer without a client'):
-        equal(server.get().status, 503, 'without a client')
+        check(server.get().status in (502, 503), 'without a client')
     must_be_cut(pieces, 'client killed')
     check(waiting.final_head().status in (502, 503), 'the unanswered one')
     w.client(server, origin)
@@ -235,7 +256,7 @@ def upload_when_the_client_is_killed(w):
         except Cut:
             cut.append(True)
             raise
-    server, client, origin = w.pair(answer)
+    server, client, origin = w.pair(answer, '--resume-window', '1s')
     visitor = w.visitor(server, timeout=20)
     visitor.ask('POST', fields=[('Content-Length', 1000)])
     visitor.send(b'u' * 500)
@@ -266,7 +287,8 @@ def killed_at_any_moment(w):
         if chunked:
             x.last_chunk()
     origin = w.origin(answer)
-    server = w.server()
+    flags = '--resume-window', '1s'
+    server = w.server(*flags)
     client = w.client(server, origin)
     began = time.monotonic()
     for target in ('/counted', '/chunked'):
@@ -285,7 +307,7 @@ def killed_at_any_moment(w):
         timer.join()
         victim.kill()
         if victim is server:
-            server = w.server(port=server.visitors[1])
+            server = w.server(*flags, port=server.visitors[1])
         else:
             client = w.client(server, origin)
         equal(server.wait_serving(target='/counted').status, 200, 'back')
@@ -316,10 +338,11 @@ def linked(w, *flags, answer=hello, both=(), client_flags=(), **options):
 
 @test(alone=True)
 def dead_link_is_noticed(w):
-    """No FIN, no RST, only silence: both sides notice in --dead."""
+    """No FIN, no RST, only silence: both sides notice in --dead. Without
+    resuming, what ran is cut at once."""
     held = Held(w)
     server, client, relay, _ = linked(w, answer=held, both=[
-        '--ping', '500ms', '--dead', '2s'])
+        '--ping', '500ms', '--dead', '2s', *NO_RESUMING])
     equal(server.get().status, 200, 'before')
     visitor, _, pieces = begin_slow(w, server)
     with within(4, 'noticing the silence', at_least=1.0):
@@ -349,7 +372,7 @@ def link_that_is_reset(w):
     server, client, relay, _ = linked(w)
     for number in range(3):
         relay.cut()
-        client.wait_log(DISCONNECTED, number + 1)
+        client.wait_log(LOST, number + 1)
         with within(3, 'coming back'):
             # The server may still hold the old link when it is asked.
             soon(lambda: server.wait_serving(timeout=5).status == 200, 5,
@@ -362,9 +385,9 @@ def flapping_link_leaks_nothing(w):
 
     def flap(times):
         for _ in range(times):
-            count = len(client.lines(CONNECTED))
+            count = len(client.lines(RESUMED))
             relay.cut()
-            client.wait_log(CONNECTED, count + 1)
+            client.wait_log(RESUMED, count + 1)
             equal(server.wait_serving(timeout=5).status, 200, 'back')
     flap(3)
     before = [(p.fds(), p.rss_kib()) for p in (server, client)]
@@ -378,11 +401,13 @@ def flapping_link_leaks_nothing(w):
 
 @test(alone=True)
 def client_frozen_and_thawed(w):
-    """As a laptop that is closed and opened: the tunnel is back soon."""
+    """As a laptop that is closed and opened: the tunnel is back soon, within
+    the resume window with the session that it had."""
     server, client, _, _ = linked(w, both=['--ping', '500ms', '--dead', '2s'])
     client.freeze()
-    server.wait_log(DISCONNECTED, timeout=6)
+    server.wait_log(LOST, timeout=6)
     equal(server.get().status, 503, 'while it sleeps')
     client.thaw()
     with within(4, 'coming back after the sleep'):
         equal(server.wait_serving(timeout=8).status, 200, 'awake')
+    equal(len(client.lines(CONNECTED)), 1, 'sessions')

@@ -1,5 +1,7 @@
 """Which client and which upstream answers for a host and a path."""
 
+import time
+
 from lib.house import Client, check, equal, free_port, soon, test
 from lib.origin import hello, named
 from lib.visitor import Visitor
@@ -151,6 +153,113 @@ def same_host_takes_turns(w):
     second.terminate()
     for _ in range(10):
         equal(server.get().body, b'one', 'after the second one left')
+
+
+EJECTED = r'msg="?target ejected'
+BACK = r'msg="?target back'
+
+
+@test()
+def an_upstream_that_is_down_is_not_seen(w):
+    """Two clients, one without its upstream: what could not be delivered
+    there is answered by the other, and soon nothing is tried there any more;
+    when the upstream is back, it serves again."""
+    dead, alive = free_port(), w.origin(named('alive'))
+    server = w.server()
+    w.client(server, f'demo.local=http://127.0.0.1:{dead}')
+    w.client(server, f'demo.local={alive.url}')
+    for i in range(30):
+        answer = server.get(method='POST' if i % 2 else 'GET',
+                            body=b'x' * 100 * i if i % 2 else None)
+        equal((answer.status, answer.body), (200, b'alive'), f'request {i}')
+    equal(len(alive.requests), 30, 'requests of the one that is there')
+    equal(len(server.lines(EJECTED)), 1, 'lines in the log')
+    w.origin(named('back'), port=dead)
+    soon(lambda: server.get().body == b'back', 15, 'its return')
+    server.wait_log(BACK)
+    got = [server.get().body for _ in range(10)]
+    check(got.count(b'back') >= 4, got)
+
+
+@test()
+def who_fails_does_not_win(w):
+    """An upstream that breaks every connection is the first to be idle
+    again. A POST that it may have seen is not repeated, so its visitor gets
+    a 502; but only a few do."""
+    def breaks(x):
+        x.read()
+        x.close()
+
+    broken, alive = w.origin(breaks), w.origin(named('alive'))
+    server = w.server()
+    w.client(server, f'demo.local={broken.url}')
+    w.client(server, f'demo.local={alive.url}')
+    began = time.monotonic()
+    got = [server.get(method='POST', body=b'x').status for _ in range(40)]
+    probes = int(time.monotonic() - began)
+    check(set(got) == {200, 502}, got)
+    check(3 <= got.count(502) <= 3 + probes, got)
+    equal(len(alive.requests), got.count(200), 'answered')
+    equal(len(broken.requests), got.count(502), 'seen once each')
+    got = [server.get().status for _ in range(20)]
+    equal(set(got), {200}, 'what may be repeated')
+
+
+def curl_with(w, server, jar):
+    return w.run('curl', '-sS', '--max-time', '20', '--noproxy', '*',
+                 '-b', jar, '-c', jar, '-d', 'x',
+                 'http://%s:%d/deep/path' % server.visitors, code=0).out
+
+
+@test()
+def sticks_by_cookie(w):
+    """Each of curl's cookie jars stays with its client; when that is gone,
+    the jar gets another. Upstreams never see the cookie."""
+    one, two = w.origin(named('one')), w.origin(named('two'))
+    server = w.server('--stick', 'cookie')
+    first = w.client(server, one)
+    w.client(server, two)
+    jars = [w.file(f'jar{i}', '') for i in range(2)]
+    mine = [curl_with(w, server, jar) for jar in jars]
+    equal(sorted(mine), ['one', 'two'], 'in turn')
+    for _ in range(4):
+        for jar, name in zip(jars, mine):
+            equal(curl_with(w, server, jar), name, jar)
+    cookie = server.get(fields=[('Cookie', 'a=b')]).get('Set-Cookie')
+    check(cookie.startswith('inlets_stick='), cookie)
+    answer = server.get(
+        fields=[('Cookie', f'a=b; {cookie.split(";")[0]}; c=d')])
+    check(not answer.has('Set-Cookie'), 'a new cookie for a good one')
+    for request in one.requests + two.requests:
+        check('inlets_stick' not in request.get('Cookie', ''), request.raw)
+    check(any(request.get('Cookie') == 'a=b; c=d'
+              for request in one.requests + two.requests), 'the others')
+    first.terminate()
+    for _ in range(3):
+        for jar in jars:
+            equal(curl_with(w, server, jar), 'two', 'the one that is left')
+
+
+@test()
+def sticks_by_address(w):
+    one, two = w.origin(named('one')), w.origin(named('two'))
+    server = w.server('--stick', 'address')
+    clients = {b'one': w.client(server, one), b'two': w.client(server, two)}
+    names = {}
+    for last in range(1, 33):
+        source = f'127.0.0.{last}'
+        for _ in range(2):
+            with server.visitor(source=source) as visitor:
+                name = visitor.get().body
+            equal(names.setdefault(source, name), name, source)
+    check(set(names.values()) == {b'one', b'two'}, names)
+    gone = names['127.0.0.1']
+    clients[gone].terminate()
+    for source, name in names.items():
+        with server.visitor(source=source) as visitor:
+            answer = visitor.get()
+        equal(answer.status, 200, source)
+        check(answer.body != gone, source)
 
 
 @test()

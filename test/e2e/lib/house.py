@@ -380,7 +380,10 @@ def leftovers():
         for pid in map(int, pids):
             with open(f'/proc/{pid}/cmdline', 'rb') as file:
                 command = file.read().replace(b'\0', b' ').decode()
-            found.append(f'left running: {pid} {command}')
-            os.kill(pid, 9)
+            # Without one it has ended: a helper of a sanitizer, ours since
+            # its program is gone.
+            if command:
+                found.append(f'left running: {pid} {command}')
+                os.kill(pid, 9)
             os.waitpid(pid, 0)
     return found
