@@ -130,7 +130,8 @@ def late_close_of_an_old_session(w):
     """The old session of the same client is closed long after the new one
     came: the new one keeps its routes."""
     origin = w.origin(hello)
-    server = w.server('--dead', '60s', '--ping', '50s')
+    server = w.server('--dead', '60s', '--ping', '50s',
+                      '--resume-window', '1s')
     relay = w.relay(server.tunnels)
     old = w.client(server, origin, via=('127.0.0.1', relay.port))
     equal(server.get().status, 200, 'the old session')
