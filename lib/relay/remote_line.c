@@ -221,11 +221,33 @@ static void resume(struct inl_remote_line *line, struct inl_link *link)
     line_retry(line, link, err);
 }
 
+/* Another server answered (they share a name, or a balancer) while the
+ * websocket of ours lives on: it takes over what is new, and what runs ends
+ * where it is. */
+static void part(struct inl_remote_line *home, struct inl_link *link)
+{
+    struct inl_session *old = home->tunnel->session;
+
+    inl_log(home->remote->config.env, INLETS_LOG_INFO,
+            "another server answered",
+            INL_KV("server", home->remote->config.label));
+    home->tunnel = NULL;
+    home->remote->current = NULL;
+    home->lost_ms = 0;
+    begin_session(home, link);
+    inl_session_drain(old, 0, INL_LIT("moved to another server"));
+}
+
 /* The server knows nothing of this lane. */
 static void forgotten(struct inl_remote_line *line, struct inl_link *link)
 {
     struct inl_remote *r = line->remote;
 
+    if (inl_remote_is_home(line) && line->beside && !inl_remote_is_leaving(r) &&
+        inl_session_is_up(line->tunnel->session)) {
+        part(line, link);
+        return;
+    }
     if (inl_remote_is_home(line)) {
         inl_log(r->config.env, INLETS_LOG_INFO, "server has lost the tunnel",
                 INL_KV("server", r->config.label));

@@ -384,6 +384,32 @@ static void test_move(void **state)
     }
 }
 
+/* A balancer gave the fresh websocket to a server that does not know us. */
+static void test_move_to_another_server(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        struct inl_gate_client *c;
+        struct scene s;
+
+        begin(&s, seed, 1, 10000);
+        begin_download(&s);
+        c = inl_container(s.exit->gate.clients.next, struct inl_gate_client,
+                          node);
+        c->account = INL_LIT("not ours"); /* its ticket is not taken */
+        inl_session_rotate(c->session);
+        world_run(s.w, 100);
+        assert_int_equal(s.dev->links, 2);
+        expect_works(&s);
+        world_run(s.w, 3000);
+        expect_download(&s);
+        assert_int_equal(s.dev->ups, 2);
+        assert_int_equal(s.dev->downs, 1);
+        assert_int_equal(world_exit_ntunnels(s.exit), 1);
+        finish(&s);
+    }
+}
+
 /* ---- several lanes ------------------------------------------------------ */
 
 static size_t count(const struct inl_list *list)
@@ -663,6 +689,7 @@ int main(void)
         cmocka_unit_test(test_doubt_turns_into_loss),
         cmocka_unit_test(test_resume_is_tried_twice),
         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_move_to_another_server),
         cmocka_unit_test(test_more_lanes),
         cmocka_unit_test(test_more_is_refused),
         cmocka_unit_test(test_lane_given_up),
