@@ -5,14 +5,18 @@
  *   byte 0      who the peer is, how the net cuts pieces
  *   then records: what to do (1), numbers and bytes for it
  *
+ * Other websockets come with tickets for its lanes, true ones or nearly so.
  * Well-formed frames, frames with any payload, lane bytes, websocket bytes,
  * and moments for the visitors to stall, read on and leave. Beyond not
  * crashing: the world closes, with no stream, timer or block of memory left,
  * and what the library sends is well formed (peer.c and visitor.c check). */
+#include "base/slice.h"
+#include "proto/ticket.h"
 #include "world/peer.h"
 #include <inlets/err.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -127,6 +131,120 @@ static void step(struct world_peer *p, struct script *s, unsigned op)
     }
 }
 
+/* ---- other websockets for its lanes ------------------------------------ */
+
+#define COMERS 6u
+
+/* Shows a ticket, true or nearly so, and then sends whatever. What comes is
+ * not parsed: it may begin anywhere in the lane. */
+struct comer {
+    struct world_end *end; /* NULL: gone */
+    char head[1024];       /* the answer to its handshake */
+    size_t head_len;
+};
+
+static void comer_rx(struct world_end *e, const uint8_t *p, size_t n)
+{
+    struct comer *c = e->user;
+    size_t room = sizeof(c->head) - 1 - c->head_len;
+
+    n = n < room ? n : room;
+    memcpy(c->head + c->head_len, p, n);
+    c->head_len += n;
+}
+
+static void comer_gone(struct world_end *e, int err)
+{
+    struct comer *c = e->user;
+
+    (void)err;
+    c->end = NULL;
+}
+
+static const struct world_raw_ops comer_ops = {.rx = comer_rx,
+                                               .gone = comer_gone};
+
+/* The newest ticket that anybody was answered with, or that of HELLO. */
+static bool newest_ticket(const struct world_peer *p, const struct comer *c,
+                          size_t n, struct inl_ticket *ret)
+{
+    struct inl_hello hello;
+
+    while (n-- > 0) {
+        const char *at = strstr(c[n].head, "Inlets-Lane: ");
+        size_t len = at == NULL ? 0 : strcspn(at + 13, "\r");
+
+        if (len > 0 && inl_ticket_parse(inl_slice(at + 13, len), ret) == 0) {
+            return true;
+        }
+    }
+    if (p->hello_len == 0 ||
+        inl_frame_get_hello(inl_slice(p->hello, p->hello_len), &hello) != 0) {
+        return false;
+    }
+    *ret = (struct inl_ticket){.session = hello.ticket};
+    memcpy(ret->secret, hello.secret, sizeof(ret->secret));
+    return true;
+}
+
+static void come(struct world_exit *x, const struct world_peer *p,
+                 struct comer *all, size_t *n, struct script *s)
+{
+    static const char request[] =
+        "GET /tunnel HTTP/1.1\r\nHost: exit\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Protocol: inlets.1\r\nInlets-Lane: ";
+    struct inl_ticket t;
+    char text[INL_TICKET_TEXT_MAX + 1];
+    struct comer *c = &all[*n];
+    struct world_pipe *pipe;
+
+    if (*n == COMERS || !newest_ticket(p, all, *n, &t)) {
+        return;
+    }
+    (*n)++;
+    t.lane = take(s) % 4;
+    t.received = t.lane == 0 ? p->rx_lane - take(s) % 3 : take(s) % 2;
+    t.secret[0] ^= take(s) % 8 == 0;
+    pipe = world_pipe(x->world, &x->world->net);
+    c->end = &pipe->end[0];
+    world_raw(c->end, &comer_ops, c);
+    world_exit_accept(&pipe->end[1], x);
+    world_write(c->end, request, sizeof(request) - 1);
+    world_write(c->end, text, inl_ticket_format(&t, text));
+    world_write(c->end, "\r\n\r\n", 4);
+}
+
+/* A masked binary message of up to 125 bytes, with a mask of zeros. */
+static void comer_says(struct comer *c, struct script *s)
+{
+    size_t n = take(s) % 126;
+    const uint8_t *bytes = take_bytes(s, &n);
+    const uint8_t head[6] = {0x82, (uint8_t)(0x80 | n)};
+
+    if (c->end != NULL) {
+        world_write(c->end, head, sizeof(head));
+        world_write(c->end, bytes, n);
+    }
+}
+
+static void comer_acts(struct world_exit *x, const struct world_peer *p,
+                       struct comer *all, size_t *n, struct script *s)
+{
+    unsigned what = take(s);
+    struct comer *c = &all[*n == 0 ? 0 : what % *n];
+
+    if (*n == 0 || what % 4 == 0) {
+        come(x, p, all, n, s);
+    } else if (what % 4 == 1 && c->end != NULL) {
+        world_close(c->end, (what & 64) != 0);
+        c->end = NULL;
+    } else {
+        comer_says(c, s);
+    }
+}
+
 /* ---- as a client ------------------------------------------------------- */
 
 static void visit(struct world_exit *x, struct world_visitor **v, unsigned i)
@@ -178,6 +296,8 @@ static void against_exit(struct world *w, struct script *s)
     struct world_exit *x = world_exit_new(w);
     struct world_peer *p = peer_to_exit(x);
     struct world_visitor *v[VISITORS];
+    struct comer comers[COMERS] = {0};
+    size_t ncomers = 0;
 
     world_run(w, 10);
     peer_route(p, 1, "app.test");
@@ -186,11 +306,14 @@ static void against_exit(struct world *w, struct script *s)
         visit(x, v, i);
     }
     world_run(w, 10);
-    for (unsigned i = 0; i < RECORDS_MAX && s->left > 0 && !p->gone; i++) {
+    for (unsigned i = 0;
+         i < RECORDS_MAX && s->left > 0 && (!p->gone || ncomers > 0); i++) {
         unsigned op = take(s) % 16;
 
         if (op >= 14) {
             act(w, v, s);
+        } else if (op == 13 || p->gone) {
+            comer_acts(x, p, comers, &ncomers, s);
         } else {
             step(p, s, op);
         }
@@ -201,6 +324,12 @@ static void against_exit(struct world *w, struct script *s)
     world_run(w, 100);
     for (unsigned i = 0; i < VISITORS; i++) {
         world_visitor_free(v[i]);
+    }
+    for (size_t i = 0; i < ncomers; i++) {
+        if (comers[i].end != NULL) {
+            world_raw(comers[i].end, NULL, NULL);
+            world_close(comers[i].end, true);
+        }
     }
     peer_free(p);
     world_exit_close(x);
