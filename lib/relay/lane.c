@@ -247,16 +247,10 @@ static bool waits_for_pong(const struct inl_lane *lane)
                lane->asked_ms + INL_LANE_SUSPECT_MS - INL_LANE_ANSWER_MS;
 }
 
-static bool is_stuck(const struct inl_lane *lane)
-{
-    return lane->kept.bytes > 0 &&
-           lane->env->now_ms >= lane->progress_ms + INL_LANE_STUCK_MS;
-}
-
 bool inl_lane_is_suspect(const struct inl_lane *lane)
 {
     return !is_up(lane) || waits_for_ack(lane, INL_LANE_SUSPECT_MS) ||
-           waits_for_pong(lane) || is_stuck(lane);
+           waits_for_pong(lane);
 }
 
 static bool is_asking(const struct inl_lane *lane)

@@ -27,9 +27,6 @@
 #define INL_LANE_ACK_MS 250u
 #define INL_LANE_ANSWER_MS 1000u  /* then ask */
 #define INL_LANE_SUSPECT_MS 3000u /* then others are preferred */
-/* Nothing of ours arrives, though the peer's bytes come: the way out alone is
- * broken. Longer than a retransmission or two take. */
-#define INL_LANE_STUCK_MS 8000u
 
 struct inl_lane;
 

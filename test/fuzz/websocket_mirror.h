@@ -323,7 +323,10 @@ static uint16_t mirror_close_code(const struct mirror *m)
     if (m->seen->err != INLETS_ECLOSED) {
         return 0;
     }
-    return m->code_have < 2 ? 1005 : (uint16_t)(m->code[0] << 8 | m->code[1]);
+    if (m->code_have < 2) {
+        return 1005;
+    }
+    return (uint16_t)(m->code[0] << 8 | m->code[1]);
 }
 
 #endif
