@@ -182,10 +182,14 @@ static int serve(struct inl_service *service, const struct inl_request *req,
                  struct inl_flow *caller)
 {
     struct rig *r = inl_container(service, struct rig, service);
-    struct call *c = &r->calls[atoi(req->path.ptr + 1)];
+    struct call *c;
+    uint64_t number = CALLS;
     const struct inlets_head head = {.status = 200,
                                      .content_length = INLETS_LENGTH_UNKNOWN};
 
+    WORLD_CHECK(inl_slice_to_u64(inl_slice_from(req->path, 1), &number) &&
+                number < CALLS);
+    c = &r->calls[number];
     r->nserved++;
     inl_flow_init(&c->callee, &callee_ops);
     inl_flow_tie(caller, &c->callee);
