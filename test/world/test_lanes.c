@@ -828,6 +828,36 @@ static void test_windows_grow(void **state)
     }
 }
 
+/* 600 kB over 20 kB/s: what was sent is acknowledged as it comes, and nobody
+ * doubts the other. */
+static void test_thin_link(void **state)
+{
+    (void)state;
+    for (unsigned upwards = 0; upwards < 2; upwards++) {
+        struct rig_opts o = {.net = {5, 0, 20, 65536}, .lanes = 1};
+        struct rig *r = rig_new(&o);
+        struct call *c =
+            upwards ? open_call(r, 600000, 0) : open_call(r, 0, 600000);
+        const struct inl_lane *lane =
+            upwards ? &r->opener->lanes[0]->lane : &r->answerer->lanes[0]->lane;
+        uint64_t acked = 0, at = r->w->env.now_ms, gap = 0;
+
+        for (size_t i = 0; i < 700 && !is_done(c); i++) {
+            world_run(r->w, 50);
+            if (lane->tx_acked > acked) {
+                acked = lane->tx_acked;
+                at = r->w->env.now_ms;
+            } else if (r->w->env.now_ms - at > gap) {
+                gap = r->w->env.now_ms - at;
+            }
+        }
+        assert_true(is_done(c));
+        assert_true(gap <= 1000);
+        assert_int_equal(r->wants[INL_WANT_DOUBT] + r->wants[INL_WANT_MOVE], 0);
+        rig_free(r);
+    }
+}
+
 static void test_spread(void **state)
 {
     struct rig_opts o = {.net = {1, 0, 0, 100000}};
@@ -888,6 +918,7 @@ int main(void)
         cmocka_unit_test(test_tickets),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_windows_grow),
+        cmocka_unit_test(test_thin_link),
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_trace),
     };
