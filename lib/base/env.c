@@ -101,18 +101,33 @@ static void run_later(struct inl_env *env)
     }
 }
 
+static void turn(struct inl_link *l)
+{
+    if (!l->closed) {
+        l->carrier->turn(l);
+    }
+}
+
+/* Tunnels last: what the others took in this round is credit to be told, in
+ * the same write as the rest. */
 static void flush_dirty(struct inl_env *env)
 {
-    struct inl_list round, *node;
+    struct inl_list round, pulled, *node;
 
     inl_list_init(&round);
+    inl_list_init(&pulled);
     inl_list_splice(&round, &env->dirty);
     while ((node = inl_list_pop(&round)) != NULL) {
         struct inl_link *l = inl_container(node, struct inl_link, dirty);
 
-        if (!l->closed) {
-            l->carrier->turn(l);
+        if (inl_link_is_pulled(l)) {
+            inl_list_push_back(&pulled, node);
+        } else {
+            turn(l);
         }
+    }
+    while ((node = inl_list_pop(&pulled)) != NULL) {
+        turn(inl_container(node, struct inl_link, dirty));
     }
 }
 

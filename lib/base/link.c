@@ -72,8 +72,10 @@ static void linger_over(struct inl_timer *t)
 void inl_link_init(struct inl_link *l, struct inl_env *env,
                    const struct inl_carrier_ops *carrier)
 {
-    *l = (struct inl_link){
-        .env = env, .carrier = carrier, .rx_at_ms = env->now_ms};
+    *l = (struct inl_link){.env = env,
+                           .carrier = carrier,
+                           .low_bytes = INL_LINK_LOW_BYTES,
+                           .rx_at_ms = env->now_ms};
     inl_queue_init(&l->out);
     inl_list_init(&l->dirty);
     inl_later_init(&l->later, run_gone);
@@ -141,14 +143,14 @@ void inl_link_rx_eof(struct inl_link *l)
 }
 
 /* May the machine still be asked for bytes? */
-static bool is_pulled(const struct inl_link *l)
+bool inl_link_is_pulled(const struct inl_link *l)
 {
     return l->ops != NULL && l->ops->tx_fill != NULL && !l->tx_ending;
 }
 
 size_t inl_link_tx_peek(struct inl_link *l, struct iovec *v, size_t max)
 {
-    if (!l->closed && is_pulled(l) && l->out.bytes < INL_LINK_LOW_BYTES) {
+    if (!l->closed && inl_link_is_pulled(l) && l->out.bytes < l->low_bytes) {
         l->ops->tx_fill(l->machine);
     }
     /* Closed by then: `out` is empty. */
@@ -158,8 +160,8 @@ size_t inl_link_tx_peek(struct inl_link *l, struct iovec *v, size_t max)
 /* A slow peer that still reads gets time, but not for ever. */
 static void extend_linger(struct inl_link *l)
 {
-    uint64_t due_ms = l->env->now_ms +
-                      (l->patient ? INL_LINK_FLUSH_MS : INL_LINK_LINGER_MS);
+    uint64_t due_ms =
+        l->env->now_ms + (l->patient ? INL_LINK_FLUSH_MS : INL_LINK_LINGER_MS);
 
     if (!l->patient && due_ms > l->linger_end_ms) {
         due_ms = l->linger_end_ms;

@@ -14,11 +14,10 @@
  * frees what is ours and hands the struct back through on_closed. */
 #include "net/loop.h"
 
+#include "base/link.h"
 #include "base/mem.h"
 #include <inlets/err.h>
 #include <stdlib.h>
-
-#define READ_BUF_BYTES (64u * 1024)
 
 static void random_bytes(struct inl_env *env, void *ptr, size_t n)
 {
@@ -108,7 +107,7 @@ int inl_loop_init(struct inl_loop *l, uv_loop_t *uv)
         return INLETS_EIO;
     }
     *l = (struct inl_loop){.uv = uv, .armed_ms = UINT64_MAX, .own_handles = 2};
-    l->read_buf = inl_malloc(READ_BUF_BYTES);
+    l->read_buf = inl_malloc(INL_LINK_READ_BYTES);
     if (l->read_buf == NULL) {
         return INLETS_ENOMEM;
     }

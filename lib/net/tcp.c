@@ -6,7 +6,7 @@
  *
  * Writing. uv_try_write first: most bytes leave without a request. When the
  * socket is full, or this link has had its share of the turn, one uv_write of
- * at most WAKE_BYTES follows; its callback is the sign that there is room
+ * at most low_bytes follows; its callback is the sign that there is room
  * again, and meanwhile the rest stays in the machines, in their order.
  *
  * Reading. Into the loop's buffer, never more than rx_room. While reading is
@@ -34,14 +34,12 @@
 /* What one link may write in a turn before the others, and the reading, get
  * theirs. Measured with windows of 4 MiB beside a full-speed download over
  * the loopback: a small request took a quarter of the time (p50) that it took
- * with 1 MiB; throughput and CPU a GiB were no worse. */
-#define TURN_BYTES (128u * 1024)
+ * with 1 MiB; throughput and CPU a GiB were no worse. (128 KiB: no better.) */
+#define TURN_BYTES (256u * 1024)
 /* The request whose end says that the socket takes bytes again. No more
  * vectors than uv_write_t holds itself, so that libuv allocates nothing (in
  * 1.44 a failure there leaves the loop counting a request for ever). */
-#define WAKE_BYTES (64u * 1024)
 #define WAKE_VECTORS 4u
-#define READ_BYTES (64u * 1024)
 #define WATCH_MS 1000u
 /* Without an answer to so many, an idle tunnel's peer is dead. */
 #define KEEPALIVE_PROBES 3u
@@ -151,12 +149,13 @@ static int share_front(struct inl_tcp *t, uv_buf_t *bufs, unsigned *ret_count)
 {
     struct iovec v[WAKE_VECTORS];
     size_t n = inl_queue_peek(&t->link.out, v, WAKE_VECTORS);
-    int err = inl_queue_share(&t->sending, &t->link.out, 0,
-                              to_bufs(bufs, ret_count, v, n, WAKE_BYTES));
+    int err =
+        inl_queue_share(&t->sending, &t->link.out, 0,
+                        to_bufs(bufs, ret_count, v, n, t->link.low_bytes));
 
     if (err == 0) {
         n = inl_queue_peek(&t->sending, v, WAKE_VECTORS);
-        t->write_bytes = to_bufs(bufs, ret_count, v, n, WAKE_BYTES);
+        t->write_bytes = to_bufs(bufs, ret_count, v, n, t->link.low_bytes);
     }
     return err;
 }
@@ -238,6 +237,8 @@ static void set_lowat(struct inl_tcp *t, unsigned bytes)
     }
 #endif
     t->lowat = bytes;
+    t->link.low_bytes =
+        bytes < INL_LINK_LOW_MAX_BYTES ? bytes : INL_LINK_LOW_MAX_BYTES;
 }
 
 /* Follows the rate up at once, and down only from four times the need, so
@@ -306,8 +307,8 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
     size_t room = inl_link_rx_room(&t->link);
 
     (void)suggested;
-    if (room > READ_BYTES) {
-        room = READ_BYTES;
+    if (room > INL_LINK_READ_BYTES) {
+        room = INL_LINK_READ_BYTES;
     }
     /* Without room on_read gets UV_ENOBUFS, and stops. */
     *ret_buf = uv_buf_init((char *)t->loop->read_buf, (unsigned)room);

@@ -92,7 +92,7 @@ static void send_ack(struct inl_lane *lane)
     uint64_t at = rx_at(lane);
     uint8_t be[8];
 
-    if (lane->link->out.bytes > INL_LINK_LOW_BYTES) {
+    if (lane->link->out.bytes > lane->link->low_bytes) {
         arm_ack(lane); /* one more would wait too; a later one says it all */
         return;
     }
@@ -371,7 +371,7 @@ static void lane_rx(void *machine, const uint8_t *p, size_t n)
 static size_t lane_rx_room(void *machine)
 {
     (void)machine;
-    return 64u * 1024; /* credit bounds what the peer may send */
+    return INL_LINK_READ_BYTES; /* credit bounds what the peer may send */
 }
 
 static void lane_eof(void *machine)
@@ -405,7 +405,7 @@ static void make_frames(struct inl_lane *lane)
 {
     size_t waiting = lane->link->out.bytes;
     size_t room =
-        waiting < INL_LINK_LOW_BYTES ? INL_LINK_LOW_BYTES - waiting : 0;
+        waiting < lane->link->low_bytes ? lane->link->low_bytes - waiting : 0;
     size_t before = lane->kept.bytes;
     size_t added;
 
@@ -437,8 +437,8 @@ static void lane_fill(void *machine)
         return;
     }
     if (again > 0) {
-        put_kept(lane, again < INL_LINK_LOW_BYTES ? (size_t)again
-                                                  : INL_LINK_LOW_BYTES);
+        put_kept(lane, again < lane->link->low_bytes ? (size_t)again
+                                                     : lane->link->low_bytes);
     } else if (lane->kept.bytes < INL_LANE_KEPT_MAX) {
         make_frames(lane);
     }

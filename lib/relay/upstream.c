@@ -365,7 +365,7 @@ static void conn_rx(void *machine, const uint8_t *p, size_t n)
 static size_t conn_rx_room(void *machine)
 {
     const struct conn *c = machine;
-    size_t room = 64u * 1024;
+    size_t room = INL_LINK_READ_BYTES;
 
     if (c->state == IDLE || c->response_done) {
         return IDLE_ROOM;
