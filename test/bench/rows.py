@@ -11,6 +11,7 @@ import statistics
 import time
 
 import load
+import tunnels
 from subjects import SUBJECTS, Unable, running
 
 GIB = 1 << 30
@@ -312,9 +313,10 @@ def beside_crowd(bench, name, path, row):
             return {row: cost(bench, subject) / alone}
 
 
-VISITORS_GROW, EVENTS_GROW, HOSTS_GROW = (
-    GROWTH.format(what) for what in ('10,000 idle visitors',
-                                     '10,000 idle streams', '10,000 hosts'))
+VISITORS_GROW, EVENTS_GROW, HOSTS_GROW, SESSIONS_GROW = (
+    GROWTH.format(what) for what in (
+        '10,000 idle visitors', '10,000 idle streams', '10,000 hosts',
+        '10,000 idle clients'))
 NOT_SSH = ('nginx2', 'inlets')      # ssh takes minutes for so many
 
 
@@ -337,6 +339,15 @@ def growth_of_hosts(bench, name, _repeat):
             load.warm_up(subject, host=host)
             costs.append(cost(bench, subject, [f'Host: {host}']))
     return {HOSTS_GROW: costs[1] / costs[0]}
+
+
+@measure(most(SESSIONS_GROW, 1.3), subjects=('inlets',))
+def growth_of_sessions(bench, name, _repeat):
+    with running(name, bench.build, flags=('patient',)) as subject:
+        load.warm_up(subject)
+        alone = cost(bench, subject)
+        with tunnels.idle(subject, bench.many):
+            return {SESSIONS_GROW: cost(bench, subject) / alone}
 
 
 def median(figures):

@@ -411,6 +411,7 @@ class Ssh(Subject):
 
 
 HOSTS_A_CLIENT = 1000   # INL_SESSION_MAX_ROUTES is a few more
+PATIENT = ('--ping', '1h', '--dead', '2h')
 
 
 class Inlets(Subject):
@@ -462,6 +463,13 @@ class Inlets(Subject):
     def path(self, name):
         return os.path.join(self.place.build, 'cmd', name)
 
+    def server_flags(self):
+        return PATIENT if 'patient' in self.flags else ()
+
+    @property
+    def tunnels(self):
+        return self.place.near_address, self.tunnel_port
+
     def start_server(self):
         place = self.place
         self.server = place.start(
@@ -470,7 +478,7 @@ class Inlets(Subject):
             '--control-port', self.tunnel_port,
             '--control-addr', place.near_address, '--token', 'bench',
             '--max-streams', '65000', '--idle-timeout', '3600s',
-            '--log-level', 'error')
+            '--log-level', 'error', *self.server_flags())
         wait_listening(place.near, LOCAL, self.port)
         wait_listening(place.near, place.near_address, self.tunnel_port)
         self.middle.append(self.server)
