@@ -195,9 +195,18 @@ void inl_env_log(struct inl_env *env, enum inlets_log_level level,
                  const char *event, const struct inlets_log_field *fields,
                  size_t nfields)
 {
-    if (inl_env_logs(env, level)) {
-        env->log(level, event, fields, nfields, env->log_user);
+    struct inlets_log_field said[INL_LOG_FIELDS];
+    size_t n = 0;
+
+    if (!inl_env_logs(env, level)) {
+        return;
     }
+    for (size_t i = 0; i < nfields && n < INL_LOG_FIELDS; i++) {
+        if (fields[i].key != NULL) {
+            said[n++] = fields[i];
+        }
+    }
+    env->log(level, event, said, n, env->log_user);
 }
 
 void inl_env_trace_move(struct inl_env *env, const char *machine, uint64_t id,

@@ -106,6 +106,9 @@ uint32_t inl_env_random_u32(struct inl_env *env);
  * INL_KN("status", 200)). Costs nothing below the level. */
 #define INL_KV(k, s) ((struct inlets_log_field){(k), (s), 0})
 #define INL_KN(k, n) ((struct inlets_log_field){(k), {NULL, 0}, (int64_t)(n)})
+/* Only where it says something; at most INL_LOG_FIELDS in such an event. */
+#define INL_KN_IF(is, k, n) INL_KN((is) ? (k) : NULL, (n))
+#define INL_LOG_FIELDS 16u
 #define inl_log(env, level, event, ...)                                        \
     do {                                                                       \
         if (inl_env_logs((env), (level))) {                                    \

@@ -261,7 +261,7 @@ static void log_down(const struct inl_remote_tunnel *t, int err, int64_t wait)
             INL_KN("requests", s->streams_served),
             INL_KN("bytes_in", s->bytes_in), INL_KN("bytes_out", s->bytes_out),
             INL_KN("ms", s->env->now_ms - t->since_ms),
-            INL_KN("retry_in_ms", wait));
+            INL_KN_IF(wait >= 0, "retry_in_ms", wait));
 }
 
 static void on_down(struct inl_session *s, int err)
@@ -313,7 +313,7 @@ static void on_goaway(struct inl_session *s, int err, struct inlets_slice text)
     wait = inl_remote_line_lost(home, err, spread_of(r, t));
     inl_log(s->env, INLETS_LOG_INFO, "server asks to leave",
             INL_KV("server", r->config.label), INL_KV("why", text),
-            INL_KN("retry_in_ms", wait));
+            INL_KN_IF(wait >= 0, "retry_in_ms", wait));
     if (was_lost) {
         want(s, 0, INL_WANT_LOST);
     }
@@ -366,7 +366,7 @@ static void want_lost(struct inl_remote_tunnel *t, unsigned lane,
             INL_KV("server", r->config.label), INL_KN("lane", lane),
             INL_KV("why", inl_str(inlets_strerror(t->lost_err))),
             INL_KN("requests", inl_session_nstreams(s)),
-            INL_KN("retry_in_ms", wait));
+            INL_KN_IF(wait >= 0, "retry_in_ms", wait));
     inl_remote_changed(r, t->lost_err);
 }
 

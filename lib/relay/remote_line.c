@@ -108,9 +108,9 @@ void inl_remote_line_failed(struct inl_uplink *u, int err, unsigned status,
     }
     inl_log(r->config.env, INLETS_LOG_WARN, "cannot connect",
             INL_KV("server", r->config.label), INL_KV("step", inl_str(step)),
-            INL_KN("status", status),
+            INL_KN_IF(status != 0, "status", status),
             INL_KV("why", inl_str(inlets_strerror(err))),
-            INL_KN("retry_in_ms", wait));
+            INL_KN_IF(wait >= 0, "retry_in_ms", wait));
     if (!beside) {
         inl_remote_changed(r, err);
     }

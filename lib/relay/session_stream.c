@@ -129,7 +129,8 @@ static void log_request(const struct inl_stream *st, int err)
         inl_log(
             st->session->env, INLETS_LOG_INFO, "request", INL_KV("id", l->id),
             INL_KV("method", l->method), INL_KV("host", l->host),
-            INL_KV("path", l->path), INL_KN("status", l->status),
+            INL_KV("path", l->path),
+            INL_KN_IF(l->status != 0, "status", l->status),
             INL_KN("bytes_in", l->bytes_in), INL_KN("bytes_out", l->bytes_out),
             INL_KN("ms", st->session->env->now_ms - l->started_ms),
             INL_KV("result", inl_str(err == 0 ? "ok" : inlets_errname(err))));

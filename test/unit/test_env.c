@@ -514,6 +514,11 @@ static void log_keeps_to_its_level(void **state)
     inl_log(&env, INLETS_LOG_INFO, "request", INL_KV("method", INL_LIT("GET")),
             INL_KN("status", 200));
     assert_string_equal(logged, "2 request method=GET status=200");
+    inl_log(&env, INLETS_LOG_INFO, "dial", INL_KN_IF(false, "status", 0),
+            INL_KN_IF(true, "ms", 7));
+    assert_string_equal(logged, "2 dial ms=7");
+    inl_log(&env, INLETS_LOG_INFO, "request", INL_KV("method", INL_LIT("GET")),
+            INL_KN("status", 200));
     inl_log(&env, INLETS_LOG_DEBUG, "detail", INL_KN("n", never()));
     inl_env_log(&env, INLETS_LOG_DEBUG, "detail", NULL, 0);
     assert_string_equal(logged, "2 request method=GET status=200");
