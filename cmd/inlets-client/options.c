@@ -207,6 +207,18 @@ void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
     }
 }
 
+/* What the library calls an invalid argument, in a user's words. */
+static const char *upstream_fault(const char *url)
+{
+    if (strpbrk(url, "?#") != NULL) {
+        return "a query or a fragment cannot be part of it";
+    }
+    if (strchr(url, '@') != NULL) {
+        return "a user or a password cannot be part of it";
+    }
+    return "that is not a host (or host/path) and the URL of a server";
+}
+
 void cmd_client_explain_upstream(const struct cmd_client_options *o,
                                  const struct cmd_upstream *u, int err,
                                  struct cmd_problem *p)
@@ -224,7 +236,9 @@ void cmd_client_explain_upstream(const struct cmd_client_options *o,
     }
     (void)cmd_problem_set(p, "%s: '%s%s%s': %s%s", where, u->endpoint,
                           *u->endpoint == '\0' ? "" : "=", u->url,
-                          inlets_strerror(err), advice);
+                          err == INLETS_EINVAL ? upstream_fault(u->url)
+                                               : inlets_strerror(err),
+                          advice);
 }
 
 static int check_upstreams(const struct cmd_client_options *o,

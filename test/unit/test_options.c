@@ -575,7 +575,8 @@ static const struct {
     {"b=https://y\n", "%s, line 1: 'b=https://y': not supported by this "
                       "build; upstreams are reached by http://"},
     {"\n\nb=http://u@y\n",
-     "%s, line 3: 'b=http://u@y': invalid argument; write it like "
+     "%s, line 3: 'b=http://u@y': a user or a password cannot be part of "
+     "it; write it like "
      "example.com/api=http://127.0.0.1:3000"},
 };
 
