@@ -25,8 +25,10 @@ packages="gcc libc6-dev binutils meson ninja-build pkg-config curl
 programs="cc meson ninja pkg-config curl"
 if [ "$purpose" = tests ]; then
     packages="$packages g++ libcmocka-dev python3 clang libclang-rt-dev llvm
-        valgrind libc6-dbg nginx-light wrk mandoc procps util-linux iproute2"
-    programs="$programs c++ python3 clang valgrind nginx wrk mandoc setarch ip"
+        valgrind libc6-dbg nginx-light wrk slowhttptest nghttp2-client
+        mandoc procps util-linux iproute2"
+    programs="$programs c++ python3 clang valgrind nginx wrk slowhttptest h2load
+        mandoc setarch ip"
 fi
 
 # Where mbedTLS and llhttp of the system are new enough: Debian 13 and later

@@ -46,7 +46,7 @@ daemon off;
 master_process off;
 pid {folder}/nginx.pid;
 error_log stderr;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/nginx-body;
