@@ -24,7 +24,8 @@ Runs all tests, or only the stages named:
 
 Environment: FUZZ_RUNS (20000) and FUZZ_SECONDS (20) bound each fuzz target;
 SOAK_SECONDS (15 and 25; 3600 for an hour of each) is how long the soaks load;
-JOBS (number of processors) bounds what runs at the same time.
+JOBS (number of processors) bounds what runs at the same time; VALGRIND_FLAGS
+are added to its own (--track-origins=yes takes twice the time).
 EOF
 }
 
@@ -274,8 +275,9 @@ stage_e2e()
 {
     build_asan || return 0
     heading 'e2e (ASan, UBSan)'
+    # Most of them wait for time to pass.
     counted 'e2e' python3 test/e2e/run.py --build build/asan --suite fast \
-        -j "$JOBS"
+        -j $((JOBS * 2))
 }
 
 stage_tsan()
@@ -334,7 +336,7 @@ stage_valgrind()
     meson_test 'unit and world (valgrind)' valgrind \
         --suite unit --suite world --timeout-multiplier 20 \
         --wrap "valgrind --quiet --leak-check=full --show-leak-kinds=all $leaks \
---track-origins=yes --error-exitcode=99"
+--error-exitcode=99 ${VALGRIND_FLAGS-}"
     heading 'e2e (valgrind)'
     counted 'e2e (valgrind)' python3 test/e2e/run.py --build build/valgrind \
         --suite valgrind
