@@ -256,7 +256,7 @@ static bool takes_bytes(int fd, int timeout_ms)
     return n == 1 && (p.revents & (POLLERR | POLLNVAL)) == 0;
 }
 
-static bool write_line(struct cmd_log *log, const char *line, size_t len)
+static bool write_bytes(struct cmd_log *log, const char *bytes, size_t len)
 {
     ssize_t n;
 
@@ -264,31 +264,49 @@ static bool write_line(struct cmd_log *log, const char *line, size_t len)
         return false;
     }
     do {
-        n = write(log->fd, line, len);
+        n = write(log->fd, bytes, len);
     } while (n < 0 && errno == EINTR);
     return n >= 0;
 }
 
-static bool write_event(struct cmd_log *log, enum inlets_log_level level,
-                        const char *event,
+static size_t make_line(char *line, const struct cmd_log *log,
+                        enum inlets_log_level level, const char *event,
                         const struct inlets_log_field *fields, size_t nfields)
 {
-    char line[CMD_LOG_LINE_MAX];
     struct timespec now;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    return write_line(
-        log, line,
-        cmd_log_line(line, log->format, &now, level, event, fields, nfields));
+    return cmd_log_line(line, log->format, &now, level, event, fields, nfields);
 }
 
 static bool report_dropped(struct cmd_log *log)
 {
     struct inlets_log_field lines = {.key = "lines",
                                      .number = (int64_t)log->dropped};
+    char line[CMD_LOG_LINE_MAX];
 
-    return write_event(log, INLETS_LOG_WARN, "log lines were dropped", &lines,
-                       1);
+    return write_bytes(log, line,
+                       make_line(line, log, INLETS_LOG_WARN,
+                                 "log lines were dropped", &lines, 1));
+}
+
+void cmd_log_flush(struct cmd_log *log)
+{
+    size_t waiting = log->waiting;
+
+    if (waiting == 0) {
+        return;
+    }
+    log->waiting = 0;
+    if ((log->stalled && !report_dropped(log)) ||
+        !write_bytes(log, log->buf, log->len)) {
+        log->stalled = true;
+        log->dropped += waiting;
+    } else {
+        log->stalled = false;
+        log->dropped = 0;
+    }
+    log->len = 0;
 }
 
 void cmd_log_write(enum inlets_log_level level, const char *event,
@@ -296,18 +314,24 @@ void cmd_log_write(enum inlets_log_level level, const char *event,
                    void *user)
 {
     struct cmd_log *log = user;
+    char line[CMD_LOG_LINE_MAX];
+    size_t len;
 
     if (level > log->level) {
         return;
     }
-    if ((log->stalled && !report_dropped(log)) ||
-        !write_event(log, level, event, fields, nfields)) {
-        log->stalled = true;
-        log->dropped++;
-        return;
+    len = make_line(line, log, level, event, fields, nfields);
+    if (len > sizeof(log->buf) - log->len) {
+        cmd_log_flush(log);
     }
-    log->stalled = false;
-    log->dropped = 0;
+    memcpy(log->buf + log->len, line, len);
+    log->len += len;
+    log->waiting++;
+    if (log->wake == NULL || level <= INLETS_LOG_WARN) {
+        cmd_log_flush(log);
+    } else if (log->waiting == 1) {
+        log->wake(log->wake_user);
+    }
 }
 
 void cmd_log_say(struct cmd_log *log, enum inlets_log_level level,

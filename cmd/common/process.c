@@ -72,6 +72,7 @@ void cmd_process_fail(struct cmd_log *log, const char *program,
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    cmd_log_flush(log);
     if (log->format == CMD_LOG_JSON) {
         cmd_log_say(log, INLETS_LOG_ERROR, text, NULL);
     } else {

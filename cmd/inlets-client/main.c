@@ -9,6 +9,7 @@
 #include "options.h"
 
 #include "common/logsink.h"
+#include "common/logturn.h"
 #include "common/process.h"
 #include "common/secret.h"
 #include <inlets/inlets.h>
@@ -23,6 +24,7 @@
 struct program {
     uv_loop_t loop;
     struct cmd_log log;
+    struct cmd_log_turn turn;
     struct cmd_signals signals;
     uv_signal_t hangup;
     struct inlets_client *client;
@@ -57,6 +59,7 @@ static void stop(struct program *program)
     }
     inlets_client_close(program->client, NULL, NULL);
     program->client = NULL;
+    cmd_log_turn_stop(&program->turn);
 }
 
 static void on_signal(int signum, unsigned count, void *user)
@@ -342,6 +345,8 @@ static int run(struct cmd_client_options *o)
     program.status = start(&program, o);
     if (program.status != CMD_EXIT_OK) {
         stop(&program);
+    } else {
+        (void)cmd_log_turn_start(&program.turn, &program.loop, &program.log);
     }
     /* The library has its own copy. */
     cmd_client_options_forget_token(o);

@@ -9,6 +9,7 @@
 
 #include "common/address.h"
 #include "common/logsink.h"
+#include "common/logturn.h"
 #include "common/process.h"
 #include "common/secret.h"
 #include <inlets/inlets.h>
@@ -22,6 +23,7 @@
 struct program {
     uv_loop_t loop;
     struct cmd_log log;
+    struct cmd_log_turn turn;
     struct cmd_signals signals;
     uv_signal_t usr1;
     bool has_usr1;
@@ -63,6 +65,7 @@ static void stop(void *user)
     }
     inlets_server_close(program->server, NULL, NULL);
     program->server = NULL;
+    cmd_log_turn_stop(&program->turn);
 }
 
 static void on_signal(int signum, unsigned count, void *user)
@@ -212,6 +215,8 @@ static int run(struct cmd_server_options *o)
     report_oddities(&program.log, o);
     if (start(&program, o) != 0) {
         status = CMD_EXIT_FAILED;
+    } else {
+        (void)cmd_log_turn_start(&program.turn, &program.loop, &program.log);
     }
     /* The library has its own copy. */
     cmd_server_options_fini(o);

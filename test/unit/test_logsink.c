@@ -208,6 +208,44 @@ static void lines_below_the_level_are_left_out(void **state)
     close(fds[1]);
 }
 
+static void count_wake(void *user)
+{
+    ++*(unsigned *)user;
+}
+
+static void lines_wait_for_the_flush(void **state)
+{
+    unsigned wakes = 0;
+    struct cmd_log log = {
+        .level = INLETS_LOG_INFO, .wake = count_wake, .wake_user = &wakes};
+    char buf[65537] = "";
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+    log.fd = fds[1];
+    cmd_log_say(&log, INLETS_LOG_INFO, "one", NULL);
+    cmd_log_say(&log, INLETS_LOG_INFO, "two", NULL);
+    assert_int_equal(wakes, 1);
+    assert_int_equal(drain_pipe(fds[0], buf, sizeof(buf)), 0);
+    cmd_log_say(&log, INLETS_LOG_WARN, "three", NULL);
+    (void)drain_pipe(fds[0], buf, sizeof(buf));
+    assert_true(strstr(buf, "msg=one") < strstr(buf, "msg=two"));
+    assert_true(strstr(buf, "msg=two") < strstr(buf, "msg=three"));
+    cmd_log_flush(&log);
+    assert_int_equal(drain_pipe(fds[0], buf, sizeof(buf)), 0);
+    for (unsigned i = 0; i < CMD_LOG_LINE_MAX / 16; i++) {
+        cmd_log_say(&log, INLETS_LOG_INFO, "many", NULL);
+    }
+    assert_true(wakes > 2);
+    assert_true(drain_pipe(fds[0], buf, sizeof(buf)) > CMD_LOG_LINE_MAX);
+    close(fds[0]); /* what waits is lost, and counted */
+    log.dropped = 0;
+    cmd_log_flush(&log);
+    assert_true(log.stalled && log.dropped > 1);
+    close(fds[1]);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -216,6 +254,7 @@ int main(void)
         cmocka_unit_test(long_values_are_cut),
         cmocka_unit_test(a_stalled_reader_blocks_nothing),
         cmocka_unit_test(lines_below_the_level_are_left_out),
+        cmocka_unit_test(lines_wait_for_the_flush),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
