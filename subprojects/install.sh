@@ -25,10 +25,10 @@ packages="gcc libc6-dev binutils meson ninja-build pkg-config curl
 programs="cc meson ninja pkg-config curl"
 if [ "$purpose" = tests ]; then
     packages="$packages g++ libcmocka-dev python3 clang libclang-rt-dev llvm
-        valgrind libc6-dbg nginx-light wrk slowhttptest nghttp2-client
+        valgrind libc6-dbg nginx-light haproxy wrk slowhttptest nghttp2-client
         mandoc procps util-linux iproute2"
-    programs="$programs c++ python3 clang valgrind nginx wrk slowhttptest h2load
-        mandoc setarch ip"
+    programs="$programs c++ python3 clang valgrind nginx haproxy wrk
+        slowhttptest h2load mandoc setarch ip"
 fi
 
 # Where mbedTLS and llhttp of the system are new enough: Debian 13 and later
@@ -79,8 +79,9 @@ apt_install()
         "Repair what it names, then run this again."
 }
 
-# nginx starts when it is installed, on port 80 of this machine. The tests only
-# want the program, so services are told to stay off while it is installed.
+# nginx starts when it is installed, on port 80 of this machine, and HAProxy
+# starts too. The tests only want the programs, so services are told to stay off
+# while they are installed.
 quiet_install()
 {
     policy=/usr/sbin/policy-rc.d
@@ -126,7 +127,7 @@ if is_debian; then
         # Word splitting is meant: package names hold no spaces.
         # shellcheck disable=SC2086
         case $missing in
-        *nginx*) quiet_install $missing ;;
+        *nginx* | *haproxy*) quiet_install $missing ;;
         *) apt_install $missing ;;
         esac
     fi

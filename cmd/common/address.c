@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* IPv4 is kept as an IPv4-mapped IPv6 address; is_v4 tells them apart. */
@@ -66,6 +67,31 @@ bool cmd_address_is_loopback(const char *text)
     }
     return IN6_IS_ADDR_LOOPBACK(&a.ip) ||
            (IN6_IS_ADDR_V4MAPPED(&a.ip) && a.ip.s6_addr[12] == 127);
+}
+
+bool cmd_address_is_range(const char *text, size_t len)
+{
+    char bare[INET6_ADDRSTRLEN + sizeof("/128")];
+    char *slash, *end;
+    struct parsed a;
+    long bits;
+
+    if (len >= sizeof(bare) || memchr(text, '[', len) != NULL) {
+        return false;
+    }
+    memcpy(bare, text, len);
+    bare[len] = '\0';
+    slash = strchr(bare, '/');
+    if (slash == NULL) {
+        return parse(bare, &a);
+    }
+    *slash = '\0';
+    /* strtol alone would take "+8" and " 8" */
+    if (!parse(bare, &a) || slash[1] < '0' || slash[1] > '9') {
+        return false;
+    }
+    bits = strtol(slash + 1, &end, 10);
+    return *end == '\0' && bits <= (a.is_v4 ? 32 : 128);
 }
 
 static bool is_any(const char *text)

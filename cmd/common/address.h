@@ -16,6 +16,9 @@ bool cmd_address_is_valid(const char *text);
  * all addresses, is not. */
 bool cmd_address_is_loopback(const char *text);
 
+/* An address without brackets, or a range of them like "10.0.0.0/8". */
+bool cmd_address_is_range(const char *text, size_t len);
+
 /* "127.0.0.1:80", "[::1]:80"; NULL gives `all` and the port, e.g. ":80". */
 void cmd_address_join(const char *address, int port, const char *all, char *buf,
                       size_t size);

@@ -1,6 +1,8 @@
 /* process.c: see process.h. */
 #include "common/process.h"
 
+#include "common/privileges.h"
+#include "common/sandbox.h"
 #include <fcntl.h>
 #include <inlets/version.h>
 #include <signal.h>
@@ -47,13 +49,54 @@ void cmd_process_prepare(void)
 void cmd_process_hide(void)
 {
     const char *debuggable = getenv("INLETS_DEBUGGABLE");
+    const struct rlimit none = {0, 0};
 
     if (debuggable != NULL && strcmp(debuggable, "1") == 0) {
+#ifdef __linux__
+        /* The kernel takes it away with the user. */
+        (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+#endif
         return;
     }
+    (void)setrlimit(RLIMIT_CORE, &none);
 #ifdef __linux__
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
+}
+
+static int enter_sandbox(struct cmd_log *log, const struct cmd_sandbox *s,
+                         struct cmd_problem *p)
+{
+    char level[16];
+    int abi = 0;
+
+    if (cmd_sandbox_enter(s, &abi, p) != 0) {
+        return -1;
+    }
+    (void)snprintf(level, sizeof(level), "%d", abi);
+    cmd_log_say(log, INLETS_LOG_INFO, "in the sandbox", "seccomp", "filter",
+                "landlock", level, "network",
+                abi >= 4 && !s->dials ? "accepts only" : "dials", NULL);
+    return 0;
+}
+
+int cmd_process_confine(struct cmd_log *log, const char *program,
+                        const char *user, const char *reread,
+                        const struct cmd_sandbox *s)
+{
+    struct cmd_problem p;
+
+    if (cmd_privileges_drop(log, user, reread, &p) != 0) {
+        cmd_process_fail(log, program, "%s", p.text);
+        return -1;
+    }
+    /* Before the sandbox, which refuses it; a change of user undid it. */
+    cmd_process_hide();
+    if (s != NULL && enter_sandbox(log, s, &p) != 0) {
+        cmd_process_fail(log, program, "%s", p.text);
+        return -1;
+    }
+    return 0;
 }
 
 int cmd_process_usage(const char *program, const struct cmd_problem *p)

@@ -22,6 +22,14 @@ void cmd_process_prepare(void);
  * the environment leaves it undone, for engineers and tests. */
 void cmd_process_hide(void);
 
+/* The last step before strangers' bytes: no privileges, then the sandbox if it
+ * is asked for, and cmd_process_hide. `user` as in cmd_privileges_drop; `s`
+ * may be NULL. 0, or -1 with the reason said: the program must end. */
+struct cmd_sandbox;
+int cmd_process_confine(struct cmd_log *log, const char *program,
+                        const char *user, const char *reread,
+                        const struct cmd_sandbox *s);
+
 /* "PROGRAM: the problem" and where help is; returns CMD_EXIT_USAGE. */
 int cmd_process_usage(const char *program, const struct cmd_problem *p);
 

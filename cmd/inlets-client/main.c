@@ -11,7 +11,9 @@
 #include "common/logsink.h"
 #include "common/logturn.h"
 #include "common/process.h"
+#include "common/sandbox.h"
 #include "common/secret.h"
+#include "common/sockets.h"
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +34,7 @@ struct program {
     struct cmd_upstreams served; /* owned */
     bool has_hangup, has_token;
     bool stopping;
+    int notify; /* -1: nobody wants to know */
     int status;
 };
 
@@ -74,6 +77,7 @@ static void on_signal(int signum, unsigned count, void *user)
         stop(program);
         return;
     }
+    cmd_notify_stopping(program->notify);
     cmd_log_say(&program->log, INLETS_LOG_INFO,
                 "asked to stop; a second signal stops at once", "signal", name,
                 NULL);
@@ -217,7 +221,9 @@ static void on_hangup(uv_signal_t *handle, int signum)
                     NULL);
         return;
     }
+    cmd_notify_reloading(program->notify);
     reload(program);
+    cmd_notify_ready(program->notify);
 }
 
 static int watch_signals(struct program *program)
@@ -294,6 +300,19 @@ static int explain_urls(const struct inlets_client_opts *c, int err)
     return cmd_process_usage(PROGRAM, &p);
 }
 
+/* Names are resolved by threads, so it comes before the first dial. */
+static int confine(struct program *program, const struct cmd_client_options *o)
+{
+    const struct cmd_sandbox sandbox = {.dials = true,
+                                        .reread = o->upstreams_file};
+
+    return cmd_process_confine(&program->log, PROGRAM, o->run_as,
+                               o->upstreams_file,
+                               o->sandbox ? &sandbox : NULL) == 0
+               ? CMD_EXIT_OK
+               : CMD_EXIT_FAILED;
+}
+
 /* The exit status; what was begun is stopped by the caller. */
 static int start(struct program *program, const struct cmd_client_options *o)
 {
@@ -316,6 +335,9 @@ static int start(struct program *program, const struct cmd_client_options *o)
         return explain_urls(c, err);
     }
     status = expose_all(program);
+    if (status == CMD_EXIT_OK) {
+        status = confine(program, o);
+    }
     if (status != CMD_EXIT_OK) {
         return status;
     }
@@ -335,6 +357,7 @@ static int run(struct cmd_client_options *o)
                 .format = (enum cmd_log_format)o->log_format,
                 .level = (enum inlets_log_level)o->log_level},
         .options = o,
+        .notify = cmd_notify_open(),
         .has_token = o->token != NULL};
 
     if (uv_loop_init(&program.loop) != 0) {
@@ -347,10 +370,10 @@ static int run(struct cmd_client_options *o)
         stop(&program);
     } else {
         (void)cmd_log_turn_start(&program.turn, &program.loop, &program.log);
+        cmd_notify_ready(program.notify);
     }
     /* The library has its own copy. */
     cmd_client_options_forget_token(o);
-    cmd_process_hide();
     (void)uv_run(&program.loop, UV_RUN_DEFAULT);
     cmd_upstreams_fini(&program.served);
     if (uv_loop_close(&program.loop) != 0) {

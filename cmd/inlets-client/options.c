@@ -26,6 +26,7 @@ const char cmd_client_help[] =
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
     "      --print-token      log the secret\n"
+    "      --user NAME[:GROUP]  to become when started as root; --sandbox\n"
     "      --insecure         allow ws:// beyond this machine: whoever listens "
     "on\n"
     "                         the way reads the secret and every request\n"
@@ -105,6 +106,8 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
          .choices = cmd_flag_log_formats},
         {"log-level", 0, CMD_FLAG_CHOICE, &o->log_level,
          .choices = cmd_flag_log_levels},
+        {"user", 0, CMD_FLAG_STRING, &o->run_as},
+        {"sandbox", 0, CMD_FLAG_BOOL, &o->sandbox},
         /* Of earlier inlets: accepted, so that old commands run. */
         {"strict-forwarding", 0, CMD_FLAG_BOOL, &o->strict_forwarding},
         {"disable-transport-wrapping", 0, CMD_FLAG_BOOL, &o->no_wrapping},

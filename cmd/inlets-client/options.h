@@ -24,6 +24,8 @@ struct cmd_client_options {
     bool strict_forwarding;
     bool no_wrapping;
     bool is_server;
+    const char *run_as; /* of --user; NULL: not given */
+    bool sandbox;
     bool help;
     bool version;
     int log_level;  /* enum inlets_log_level */

@@ -11,7 +11,9 @@
 #include "common/logsink.h"
 #include "common/logturn.h"
 #include "common/process.h"
+#include "common/sandbox.h"
 #include "common/secret.h"
+#include "common/sockets.h"
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +30,8 @@ struct program {
     uv_signal_t usr1;
     bool has_usr1;
     struct inlets_server *server;
+    struct cmd_sockets handed; /* over by systemd; the server owns them */
+    int notify;                /* -1: nobody wants to know */
 };
 
 static void report_oddities(struct cmd_log *log,
@@ -79,6 +83,7 @@ static void on_signal(int signum, unsigned count, void *user)
         stop(program);
         return;
     }
+    cmd_notify_stopping(program->notify);
     cmd_log_say(&program->log, INLETS_LOG_INFO,
                 "asked to stop; a second signal stops at once", "signal", name,
                 NULL);
@@ -143,13 +148,40 @@ static int listen_on(struct program *program, const char *address, int port,
     return 0;
 }
 
+/* The index-th of the sockets that systemd opened. */
+static int listen_on_handed(struct program *program, size_t index)
+{
+    const struct cmd_socket *s = &program->handed.items[index];
+    char text[CMD_ADDRESS_MAX];
+    int err = inlets_server_listen_fd(program->server, s->fd, s->what);
+
+    if (err != 0) {
+        cmd_process_fail(&program->log, PROGRAM,
+                         "cannot listen on descriptor %d: %s", s->fd,
+                         inlets_strerror(err));
+        return err;
+    }
+    (void)snprintf(text, sizeof(text), "port %u",
+                   inlets_server_port(program->server, index));
+    cmd_log_say(&program->log, INLETS_LOG_INFO, "listening", "address", text,
+                "for", purpose(s->what), "opened_by", "systemd", NULL);
+    return 0;
+}
+
 static int listen_all(struct program *program,
                       const struct cmd_listen_plan *plan)
 {
     unsigned what =
         INLETS_LISTEN_VISITORS | (plan->shared ? INLETS_LISTEN_TUNNELS : 0);
-    int err = listen_on(program, plan->data_addr, plan->port, what, 0);
+    int err = 0;
 
+    for (size_t i = 0; err == 0 && i < program->handed.count; i++) {
+        err = listen_on_handed(program, i);
+    }
+    if (err != 0 || program->handed.count > 0) {
+        return err;
+    }
+    err = listen_on(program, plan->data_addr, plan->port, what, 0);
     if (err != 0 || plan->shared) {
         return err;
     }
@@ -175,6 +207,7 @@ static int start_signals(struct program *program)
 
 static int start(struct program *program, const struct cmd_server_options *o)
 {
+    static const struct cmd_sandbox sandbox = {.dials = false};
     struct inlets_server_opts *s = o->server;
     int err;
 
@@ -193,6 +226,10 @@ static int start(struct program *program, const struct cmd_server_options *o)
                          inlets_strerror(err));
     } else {
         err = listen_all(program, &o->plan);
+        if (err == 0) {
+            err = cmd_process_confine(&program->log, PROGRAM, o->run_as, NULL,
+                                      o->sandbox ? &sandbox : NULL);
+        }
     }
     if (err != 0) {
         stop(program);
@@ -200,12 +237,14 @@ static int start(struct program *program, const struct cmd_server_options *o)
     return err;
 }
 
-static int run(struct cmd_server_options *o)
+static int run(struct cmd_server_options *o, const struct cmd_sockets *handed)
 {
     struct program program = {
         .log = {.fd = STDERR_FILENO,
                 .format = (enum cmd_log_format)o->log_format,
-                .level = (enum inlets_log_level)o->log_level}};
+                .level = (enum inlets_log_level)o->log_level},
+        .handed = *handed,
+        .notify = cmd_notify_open()};
     int status = CMD_EXIT_OK;
 
     if (uv_loop_init(&program.loop) != 0) {
@@ -217,10 +256,10 @@ static int run(struct cmd_server_options *o)
         status = CMD_EXIT_FAILED;
     } else {
         (void)cmd_log_turn_start(&program.turn, &program.loop, &program.log);
+        cmd_notify_ready(program.notify);
     }
     /* The library has its own copy. */
     cmd_server_options_fini(o);
-    cmd_process_hide();
     (void)uv_run(&program.loop, UV_RUN_DEFAULT);
     if (uv_loop_close(&program.loop) != 0) {
         cmd_process_fail(&program.log, PROGRAM, "handles were left open");
@@ -234,8 +273,10 @@ int main(int argc, char **argv)
     char *env_token = cmd_secret_from_environment("TOKEN");
     struct inlets_server_opts opts;
     struct cmd_server_options o;
-    struct cmd_problem problem;
+    struct cmd_sockets handed;
+    struct cmd_problem problem, socket_problem;
     int status = CMD_EXIT_OK;
+    int sockets = cmd_sockets_take(&handed, &socket_problem);
 
     cmd_process_prepare();
     inlets_server_opts_init(&opts);
@@ -246,8 +287,10 @@ int main(int argc, char **argv)
         (void)fputs(cmd_server_help, stdout);
     } else if (o.version) {
         cmd_process_version(PROGRAM);
+    } else if (sockets != 0) {
+        status = cmd_process_usage(PROGRAM, &socket_problem);
     } else {
-        status = run(&o);
+        status = run(&o, &handed);
     }
     cmd_server_options_fini(&o);
     return status;

@@ -4,6 +4,9 @@
 #include "common/flags.h"
 #include "common/logsink.h"
 #include "common/secret.h"
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 const char cmd_server_help[] =
     "Usage: inlets-server [flag ...]\n"
@@ -18,12 +21,13 @@ const char cmd_server_help[] =
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
     "      --allow-anyone-to-serve-any-host\n"
     "                         DANGER: clients need no secret\n"
-    "      --print-token      log the secret\n"
+    "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
     "      --tunnel-path PATH where clients connect; /tunnel\n"
     "      --max-streams N, --connections N per client; 16384, 8\n"
     "      --stick none|cookie|address   of visitors to one of several "
     "clients\n"
     "      --congestion bbr|system       of what is sent to clients\n"
+    "      --trusted-proxy CIDR, --proxy-protocol   of what is in front\n"
     "      --head-timeout, --idle-timeout, --gateway-timeout, --ping, --dead,\n"
     "      --drain, --resume-window, --rotate TIME (like 500ms or 1m)\n"
     "                         10s, 60s, 60s, 10s, 20s, 30s, 10s, never\n"
@@ -45,6 +49,73 @@ static const char *const congestions[] = {"bbr", "system", NULL};
 #define ROTATE_MIN_MS 1000u
 /* What the library takes. */
 #define CONNECTIONS_MAX 8u
+#define UPGRADE_MAX 32u
+/* RFC 9110 5.6.2 */
+#define TOKEN                                                                  \
+    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"                      \
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+/* Several lists become one; empty elements do not count. */
+static int append_list(char **list, const char *text, struct cmd_problem *p)
+{
+    size_t held = *list == NULL ? 0 : strlen(*list);
+    char *longer = realloc(*list, held + strlen(text) + 2);
+
+    if (longer == NULL) {
+        return cmd_problem_set(p, "out of memory");
+    }
+    longer[held] = ',';
+    strcpy(longer + held + 1, text);
+    *list = longer;
+    return 0;
+}
+
+/* One --upgrade. What the library refuses is named here. */
+static int add_upgrade(const char *text, void *value, struct cmd_problem *p)
+{
+    static const char *const never[] = {"h2", "h2c", "h3", "http", "tls"};
+    size_t len = strcspn(text, "/");
+    const char *version = text[len] == '/' ? text + len + 1 : "1";
+
+    for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) {
+        if (strlen(never[i]) == len && strncasecmp(text, never[i], len) == 0) {
+            return cmd_problem_set(p,
+                                   "'%s' is never passed on: behind it "
+                                   "visitors could reach what they should not",
+                                   text);
+        }
+    }
+    if (len == 0 || strlen(text) > UPGRADE_MAX ||
+        text[strspn(text, "/" TOKEN)] != '\0' || *version == '\0' ||
+        version[strspn(version, TOKEN)] != '\0') {
+        return cmd_problem_set(p, "'%s' is not the name of a protocol", text);
+    }
+    return append_list(value, text, p);
+}
+
+/* One --trusted-proxy: a list. All of them become one. */
+static int add_trusted_proxies(const char *text, void *value,
+                               struct cmd_problem *p)
+{
+    static const char separators[] = ", ";
+    char **list = value;
+
+    if (text[strspn(text, separators)] == '\0') {
+        return 0; /* as compose files say "none" */
+    }
+    for (const char *at = text; *(at += strspn(at, separators)) != '\0';) {
+        size_t len = strcspn(at, separators);
+
+        if (!cmd_address_is_range(at, len)) {
+            return cmd_problem_set(p,
+                                   "'%.*s' is not an address, nor a range of "
+                                   "them like 10.0.0.0/8 or 2001:db8::/32",
+                                   (int)len, at);
+        }
+        at += len;
+    }
+    return append_list(list, text, p);
+}
 
 static int read_flags(struct cmd_server_options *o, int argc, char **argv,
                       struct cmd_problem *p)
@@ -77,10 +148,17 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"stick", 0, CMD_FLAG_CHOICE, &s->stick, .choices = sticks},
         {"congestion", 0, CMD_FLAG_CHOICE, &o->congestion,
          .choices = congestions},
+        {"trusted-proxy", 0, CMD_FLAG_CALL, &o->trusted_proxies,
+         .take = add_trusted_proxies},
+        {"proxy-protocol", 0, CMD_FLAG_BOOL, &o->proxy_protocol},
+        {"forwarded", 0, CMD_FLAG_BOOL, &o->forwarded},
+        {"upgrade", 0, CMD_FLAG_CALL, &o->upgrades, .take = add_upgrade},
         {"log-format", 0, CMD_FLAG_CHOICE, &o->log_format,
          .choices = cmd_flag_log_formats},
         {"log-level", 0, CMD_FLAG_CHOICE, &o->log_level,
          .choices = cmd_flag_log_levels},
+        {"user", 0, CMD_FLAG_STRING, &o->run_as},
+        {"sandbox", 0, CMD_FLAG_BOOL, &o->sandbox},
         /* Of earlier inlets: accepted, so that old commands run. */
         {"disable-transport-wrapping", 0, CMD_FLAG_BOOL, &o->no_wrapping},
         {"server", 0, CMD_FLAG_BOOL, &o->is_server},
@@ -143,6 +221,10 @@ static int check(struct cmd_server_options *o, struct cmd_problem *p)
     if (check_tunnels(o->server, p) != 0) {
         return -1;
     }
+    if (o->proxy_protocol && o->trusted_proxies == NULL) {
+        return cmd_problem_set(p, "--proxy-protocol needs --trusted-proxy: "
+                                  "who may say whose connection it is?");
+    }
     if (o->server->tunnel_path != NULL && *o->server->tunnel_path != '/') {
         return cmd_problem_set(p, "--tunnel-path: '%s' does not begin with /",
                                o->server->tunnel_path);
@@ -168,6 +250,10 @@ int cmd_server_options_parse(struct cmd_server_options *o,
         .log_level = INLETS_LOG_INFO};
     rc = read_flags(o, argc, argv, p);
     server->bbr = o->congestion == CMD_CONGESTION_BBR;
+    server->trusted_proxies = o->trusted_proxies;
+    server->proxy_protocol = o->proxy_protocol;
+    server->forwarded = o->forwarded;
+    server->upgrades = o->upgrades;
     flag_token = o->token;
     o->token = NULL;
     if (rc != 0 || o->help || o->version) {
@@ -186,4 +272,8 @@ void cmd_server_options_fini(struct cmd_server_options *o)
 {
     cmd_secret_free(o->token);
     o->token = NULL;
+    free(o->trusted_proxies);
+    o->trusted_proxies = NULL;
+    free(o->upgrades);
+    o->upgrades = NULL;
 }

@@ -16,10 +16,16 @@ struct cmd_server_options {
     const char *token_file;    /* of --token-from */
     const char *token_warning; /* NULL: none */
     const char *upstream;
+    char *trusted_proxies; /* owned; NULL: none */
+    char *upgrades;        /* owned; NULL: none */
     bool print_token;
     bool allow_anyone;
+    bool proxy_protocol;
+    bool forwarded;
     bool no_wrapping;
     bool is_server;
+    const char *run_as; /* of --user; NULL: not given */
+    bool sandbox;
     bool help;
     bool version;
     int log_level;  /* enum inlets_log_level */

@@ -60,7 +60,7 @@ struct inlets_client_opts {
     uint32_t retry_max_ms;        /* default 30,000: cap of the backoff */
     uint32_t refused_retry_ms;    /* default 60,000 */
     uint32_t drain_ms;            /* default 30,000 */
-    uint32_t upstream_connect_ms; /* default 5,000; then 502 */
+    uint32_t upstream_connect_ms; /* default 5,000; then 504 */
     uint32_t upstream_idle_ms;    /* default 60,000: kept connections */
     uint32_t upstream_idle_max;   /* default 32 per upstream */
 

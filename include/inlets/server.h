@@ -64,6 +64,28 @@ struct inlets_server_opts {
     uint32_t connections; /* websockets that a client may have: 1..8, 8 */
     int stick;            /* enum inlets_stick */
     int bbr; /* default 1: tunnels send by BBR where the system permits it */
+
+    /* Proxies in front of this node: addresses and ranges like "10.0.0.0/8",
+     * with commas or spaces between them; NULL: none. What they say in
+     * X-Forwarded-... and X-Request-Id is believed, so they must set or clear
+     * these fields themselves. Copied. */
+    const char *trusted_proxies;
+    /* Visitors' connections from them begin with a PROXY header (version 1 or
+     * 2) and nothing else; those from elsewhere never have one. Needs
+     * trusted_proxies. */
+    int proxy_protocol;
+    int forwarded; /* upstreams get Forwarded (RFC 7239), too */
+
+    /* Protocols that visitors may upgrade to beside websocket, like
+     * "ocpp, mqtt"; NULL: none. Never another HTTP, nor TLS. Copied. */
+    const char *upgrades;
+
+    /* Of visitors' requests. */
+    uint64_t max_body;        /* bytes: 413; 0, the default: no limit */
+    uint32_t body_timeout_ms; /* default 60,000 without a byte of it: 408 */
+    /* On one connection, whose last answer says that it closes; default 1000;
+     * 0: no limit. */
+    uint32_t max_requests;
 };
 
 /* Fills in the defaults. */
@@ -85,6 +107,12 @@ inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
 INLETS_API INLETS_MUST_USE int
 inlets_server_listen(struct inlets_server *server, const char *address,
                      unsigned what);
+
+/* The same on a TCP socket that listens already and does not block, e.g. from
+ * systemd. The server closes it, unless the error is INLETS_EINVAL or
+ * INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_server_listen_fd(struct inlets_server *server, int fd, unsigned what);
 
 /* The port that the index-th successful listen got; 0 if there is none. */
 INLETS_API unsigned inlets_server_port(const struct inlets_server *server,

@@ -91,6 +91,11 @@ struct inl_link {
     char peer[64];  /* "203.0.113.9:4711", "[::1]:80"; "" when not known */
     char peer_ip[48]; /* the address alone, without port and brackets */
     bool peer_is_loopback;
+    /* Set by a machine that read it (relay/proxied.h), with the above: the
+     * port that the peer connected to, 0: ours; and whether the proxy whose
+     * address is above passes on somebody whom it does not name. */
+    uint16_t told_port;
+    bool peer_is_unknown;
 
     bool rx_ended;    /* FIN seen */
     bool tx_ending;   /* send FIN once `out` is empty */

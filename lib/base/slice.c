@@ -31,6 +31,18 @@ bool inl_slice_starts_case(struct inlets_slice s, struct inlets_slice prefix)
     return true;
 }
 
+bool inl_slice_folds_to(struct inlets_slice name, struct inlets_slice lower)
+{
+    for (size_t i = 0; i < lower.len; i++) {
+        char c = i < name.len ? inl_lower(name.ptr[i]) : '\0';
+
+        if ((c == '_' ? '-' : c) != lower.ptr[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 size_t inl_slice_find(struct inlets_slice s, char c)
 {
     const char *at = s.len == 0 ? NULL : memchr(s.ptr, c, s.len);

@@ -28,6 +28,9 @@ static inline bool inl_slice_eq(struct inlets_slice a, struct inlets_slice b)
 bool inl_slice_eq_case(struct inlets_slice a, struct inlets_slice b);
 bool inl_slice_starts(struct inlets_slice s, struct inlets_slice prefix);
 bool inl_slice_starts_case(struct inlets_slice s, struct inlets_slice prefix);
+/* Does a field's name begin with `lower`, as programs read it that fold case,
+ * and '_' and '-' (CVE-2025-64484)? */
+bool inl_slice_folds_to(struct inlets_slice name, struct inlets_slice lower);
 /* Position of the first c, or s.len. */
 size_t inl_slice_find(struct inlets_slice s, char c);
 /* Without leading and trailing spaces and tabs (OWS, RFC 9110 5.6.3). */

@@ -217,16 +217,19 @@ static int open_address(const char *text, int *ret_fd)
 int inl_listener_new(struct inl_listener **ret, struct inl_loop *loop,
                      const char *address, inl_listen_fn on_link, void *user)
 {
-    struct inl_listener *l;
-    socklen_t size = sizeof(l->address);
     int fd = -1;
+    int err = open_address(address, &fd);
+
+    return err != 0 ? err : inl_listener_take(ret, loop, fd, on_link, user);
+}
+
+int inl_listener_take(struct inl_listener **ret, struct inl_loop *loop, int fd,
+                      inl_listen_fn on_link, void *user)
+{
+    struct inl_listener *l = inl_calloc(1, sizeof(*l));
+    socklen_t size = sizeof(l->address);
     int err;
 
-    err = open_address(address, &fd);
-    if (err != 0) {
-        return err;
-    }
-    l = inl_calloc(1, sizeof(*l));
     if (l == NULL) {
         (void)close(fd);
         return INLETS_ENOMEM;

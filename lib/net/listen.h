@@ -17,6 +17,10 @@ typedef void (*inl_listen_fn)(struct inl_link *link, void *user);
  * loop) and is tried again after 100 ms. */
 int inl_listener_new(struct inl_listener **ret, struct inl_loop *loop,
                      const char *address, inl_listen_fn on_link, void *user);
+/* The same for a socket that listens already and does not block. fd is taken
+ * over, also on failure. */
+int inl_listener_take(struct inl_listener **ret, struct inl_loop *loop, int fd,
+                      inl_listen_fn on_link, void *user);
 unsigned inl_listener_port(const struct inl_listener *l);
 bool inl_listener_is_loopback(const struct inl_listener *l);
 /* Stops; freed by itself. NULL is fine. */

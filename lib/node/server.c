@@ -17,8 +17,10 @@
 #include "node/opts.h"
 #include "proto/credentials.h"
 #include "relay/failover.h"
+#include "relay/forwarding.h"
 #include "relay/gate.h"
 #include "relay/local.h"
+#include "relay/proxied.h"
 #include "relay/router.h"
 #include "relay/visitor.h"
 #include <inlets/version.h>
@@ -35,6 +37,7 @@ struct front {
     struct inlets_server *server;
     struct inl_listener *listener;
     struct inl_visitor_config config;
+    struct inl_proxied_config proxied;
     unsigned what;
     unsigned port;
     char port_text[8];
@@ -49,8 +52,8 @@ struct handler {
 
 struct inlets_server {
     struct inl_loop loop;           /* first */
-    struct inlets_server_opts opts; /* strings are NULL but tunnel_path */
-    char *tunnel_path;
+    struct inlets_server_opts opts; /* strings are NULL but these two: */
+    char *tunnel_path, *upgrades;   /* owned; upgrades may be NULL */
     struct inl_token token;
     struct inl_router router;
     struct inl_failover failover;
@@ -58,6 +61,8 @@ struct inlets_server {
     struct front *fronts;     /* in order of listening */
     struct handler *handlers;
     struct inl_gate gate;
+    struct inl_cidr_set trusted; /* proxies in front of us */
+    struct inl_list proxied;     /* of theirs, not visitors yet */
     struct inl_list visitors;
     /* Connections of ports for clients alone: their requests are answered
      * here, so nothing is lost with them. */
@@ -256,6 +261,8 @@ void inlets_server_opts_init_sized(struct inlets_server_opts *opts, size_t size)
         .head_timeout_ms = 10000,
         .idle_timeout_ms = 60000,
         .gateway_timeout_ms = 60000,
+        .body_timeout_ms = 60000,
+        .max_requests = 1000,
         .ping_ms = 10000,
         .dead_ms = 20000,
         .drain_ms = 30000,
@@ -291,6 +298,20 @@ static int check_opts(const struct inlets_server_opts *o)
                : INLETS_EINVAL;
 }
 
+static int take_upgrades(struct inlets_server *server, const char *upgrades)
+{
+    struct inlets_slice list = inl_str(upgrades), protocol;
+
+    while (inl_slice_next_element(&list, &protocol)) {
+        if (!inl_may_upgrade_to(protocol)) {
+            return INLETS_EINVAL;
+        }
+    }
+    server->upgrades = upgrades == NULL ? NULL : inl_strdup(upgrades);
+    server->opts.upgrades = server->upgrades;
+    return server->upgrades == NULL && upgrades != NULL ? INLETS_ENOMEM : 0;
+}
+
 static int take_strings(struct inlets_server *server,
                         const struct inlets_server_opts *opts)
 {
@@ -303,7 +324,18 @@ static int take_strings(struct inlets_server *server,
     if (opts->token != NULL) {
         err = inl_token_set(&server->token, inl_str(opts->token));
     }
+    if (err == 0) {
+        err = inl_cidr_set_add(&server->trusted, inl_str(opts->trusted_proxies),
+                               NULL);
+    }
+    if (err == 0 && opts->proxy_protocol && server->trusted.n == 0) {
+        err = INLETS_EINVAL; /* nobody could connect with such a header */
+    }
+    if (err == 0) {
+        err = take_upgrades(server, opts->upgrades);
+    }
     server->opts.token = NULL;
+    server->opts.trusted_proxies = NULL;
     server->opts.tunnel_path = server->tunnel_path;
     return err;
 }
@@ -349,6 +381,7 @@ static int init(struct inlets_server *server, struct uv_loop_s *loop)
     env->log = server->opts.log;
     env->log_level = server->opts.log_level;
     env->log_user = server->opts.user;
+    inl_list_init(&server->proxied);
     inl_list_init(&server->visitors);
     inl_list_init(&server->callers);
     inl_timer_init(&server->drain_timer, drain_poll);
@@ -363,6 +396,8 @@ static int init(struct inlets_server *server, struct uv_loop_s *loop)
 static void free_server(struct inlets_server *server)
 {
     inl_free(server->tunnel_path);
+    inl_free(server->upgrades);
+    inl_cidr_set_fini(&server->trusted);
     inl_token_wipe(&server->token);
     inl_free(server);
 }
@@ -393,7 +428,7 @@ int inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
     return 0;
 }
 
-static void on_link(struct inl_link *link, void *user)
+static void start_visitor(void *user, struct inl_link *link)
 {
     struct front *f = user;
     struct inlets_server *server = f->server;
@@ -402,6 +437,27 @@ static void on_link(struct inl_link *link, void *user)
                       f->what == INLETS_LISTEN_TUNNELS ? &server->callers
                                                        : &server->visitors,
                       link);
+}
+
+/* Whether a connection has a PROXY header is decided by its address alone,
+ * never by its bytes: those are anybody's. */
+static void on_link(struct inl_link *link, void *user)
+{
+    struct front *f = user;
+    struct inlets_server *server = f->server;
+
+    if (!server->opts.proxy_protocol || f->what == INLETS_LISTEN_TUNNELS) {
+        start_visitor(f, link);
+    } else if (link->peer_ip[0] == '\0') {
+        /* Reset before we looked, as load balancers' checks are: nobody knows
+         * whether a header came. */
+        inl_link_close(link, INLETS_ERESET);
+    } else if (inl_cidr_set_has_text(&server->trusted,
+                                     inl_str(link->peer_ip))) {
+        inl_proxied_start(&f->proxied, &server->proxied, link);
+    } else {
+        start_visitor(f, link);
+    }
 }
 
 static struct front *front_new(struct inlets_server *server, unsigned what)
@@ -419,6 +475,16 @@ static struct front *front_new(struct inlets_server *server, unsigned what)
     f->config.head_timeout_ms = server->opts.head_timeout_ms;
     f->config.idle_timeout_ms = server->opts.idle_timeout_ms;
     f->config.gateway_timeout_ms = server->opts.gateway_timeout_ms;
+    f->config.body_timeout_ms = server->opts.body_timeout_ms;
+    f->config.max_body = server->opts.max_body;
+    f->config.max_requests = server->opts.max_requests;
+    f->config.trusted = &server->trusted;
+    f->config.forwarded = server->opts.forwarded != 0;
+    f->config.upgrades = inl_str(server->upgrades);
+    f->proxied =
+        (struct inl_proxied_config){.timeout_ms = server->opts.head_timeout_ms,
+                                    .start = start_visitor,
+                                    .user = f};
     if ((what & INLETS_LISTEN_TUNNELS) != 0) {
         f->config.tunnel_path = inl_str(server->tunnel_path);
         f->config.open_tunnel = open_tunnel;
@@ -444,8 +510,9 @@ static bool needs_token(const struct inlets_server *server,
            !server->opts.allow_anyone && !inl_listener_is_loopback(f->listener);
 }
 
-int inlets_server_listen(struct inlets_server *server, const char *address,
-                         unsigned what)
+/* On an address or, when that is NULL, a listening socket. */
+static int listen_on(struct inlets_server *server, const char *address, int fd,
+                     unsigned what)
 {
     struct front *f;
     int err;
@@ -458,7 +525,10 @@ int inlets_server_listen(struct inlets_server *server, const char *address,
     if (f == NULL) {
         return INLETS_ENOMEM;
     }
-    err = inl_listener_new(&f->listener, &server->loop, address, on_link, f);
+    err = address != NULL
+              ? inl_listener_new(&f->listener, &server->loop, address, on_link,
+                                 f)
+              : inl_listener_take(&f->listener, &server->loop, fd, on_link, f);
     if (err == 0 && needs_token(server, f)) {
         inl_listener_close(f->listener);
         err = INLETS_EAUTH;
@@ -472,6 +542,18 @@ int inlets_server_listen(struct inlets_server *server, const char *address,
     f->config.port = inl_str(f->port_text);
     append_front(server, f);
     return 0;
+}
+
+int inlets_server_listen(struct inlets_server *server, const char *address,
+                         unsigned what)
+{
+    return address == NULL ? INLETS_EINVAL
+                           : listen_on(server, address, -1, what);
+}
+
+int inlets_server_listen_fd(struct inlets_server *server, int fd, unsigned what)
+{
+    return fd < 0 ? INLETS_EINVAL : listen_on(server, NULL, fd, what);
 }
 
 unsigned inlets_server_port(const struct inlets_server *server, size_t index)
@@ -566,6 +648,7 @@ void inlets_server_drain(struct inlets_server *server, void (*cb)(void *user),
     inl_log(env, INLETS_LOG_INFO, "draining",
             INL_KN("at_most_ms", server->opts.drain_ms));
     stop_listening(server, false);
+    inl_proxied_close(&server->proxied);
     inl_visitors_drain(&server->visitors);
     inl_visitors_drain(&server->callers);
     inl_gate_drain(&server->gate, INL_LIT("server is shutting down"));
@@ -628,6 +711,7 @@ void inlets_server_close(struct inlets_server *server, void (*cb)(void *user),
     server->close_user = user;
     inl_timer_off(env_of(server), &server->drain_timer);
     stop_listening(server, true);
+    inl_proxied_close(&server->proxied);
     inl_visitors_close(&server->visitors);
     inl_visitors_close(&server->callers);
     inl_gate_close(&server->gate);

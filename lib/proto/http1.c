@@ -235,7 +235,14 @@ static int on_value(llhttp_t *parser, const char *at, size_t n)
 
 static int on_chunk_header(llhttp_t *parser)
 {
-    self(parser)->chunks++;
+    struct inl_http1 *h = self(parser);
+
+    h->chunks++;
+    if (parser->content_length > INT64_MAX) {
+        /* Others count in signed numbers. */
+        fail(h, INLETS_EBADMESSAGE, "Chunk size too large");
+        return HPE_USER;
+    }
     return 0;
 }
 
@@ -253,6 +260,20 @@ static int on_data(llhttp_t *parser, const char *at, size_t n)
     return 0;
 }
 
+/* Many short extensions cost as much as a long one. */
+static int on_extension(llhttp_t *parser, const char *at, size_t n)
+{
+    struct inl_http1 *h = self(parser);
+
+    (void)at;
+    h->extension_bytes += n;
+    if (h->extension_bytes > INL_HTTP1_MAX_CHUNK_EXT) {
+        fail(h, INLETS_EBADMESSAGE, "Chunk extensions too large");
+        return HPE_USER;
+    }
+    return 0;
+}
+
 static int stop_here(llhttp_t *parser)
 {
     (void)parser;
@@ -265,6 +286,8 @@ static const llhttp_settings_t settings = {
     .on_header_value = on_value,
     .on_headers_complete = stop_here,
     .on_chunk_header = on_chunk_header,
+    .on_chunk_extension_name = on_extension,
+    .on_chunk_extension_value = on_extension,
     .on_body = on_data,
     .on_message_complete = stop_here,
 };
@@ -272,9 +295,17 @@ static const llhttp_settings_t settings = {
 /* --- Life --- */
 
 /* The next head, which may be one more of the same response. */
+static void drop_options(struct inl_http1 *h)
+{
+    inl_free(h->options);
+    h->options = NULL;
+    h->options_len = 0;
+}
+
 static void start_head(struct inl_http1 *h)
 {
     free_buffers(h);
+    drop_options(h);
     llhttp_reset(&h->parser);
     h->phase = INL_HTTP1_START;
     h->line = (struct inl_http1_mark){0};
@@ -297,6 +328,7 @@ void inl_http1_init(struct inl_http1 *h, enum inl_http1_role role,
 void inl_http1_fini(struct inl_http1 *h)
 {
     free_buffers(h);
+    drop_options(h);
 }
 
 void inl_http1_next(struct inl_http1 *h, bool response_to_head)
@@ -315,7 +347,15 @@ static bool is_interim(const struct inl_http1 *h)
     return h->role == INL_HTTP1_RESPONSE && h->status < 200;
 }
 
-/* Trailers may not speak of framing; what else RFC 9110 6.5.1 forbids is left
+/* RFC 9110 6.5.1, and 7.6.1: Connection speaks of trailers, too. */
+static bool may_trail(const struct inl_http1 *h, struct inlets_slice name)
+{
+    return inl_http1_may_trail(name) &&
+           (h->options == NULL ||
+            !inl_slice_list_has(inl_slice(h->options, h->options_len), name));
+}
+
+/* Trailers may not speak of framing; what else must not be there is left
  * out. */
 static int report_trailers(struct inl_http1 *h)
 {
@@ -330,7 +370,7 @@ static int report_trailers(struct inl_http1 *h)
         if (inl_http1_is_framing_name(field->name)) {
             return fail(h, INLETS_EBADMESSAGE, "Framing field in trailers");
         }
-        if (inl_http1_may_trail(field->name)) {
+        if (may_trail(h, field->name)) {
             trailers.nfields++;
         }
     }
@@ -480,6 +520,37 @@ static int settle_line(struct inl_http1 *h, const struct inl_http1_facts *facts,
     return 0;
 }
 
+static bool is_connection(const struct inlets_field *field)
+{
+    return inl_slice_eq_case(field->name, INL_LIT("Connection"));
+}
+
+/* The fields go when the head is told; the trailers that Connection names are
+ * still to come. */
+static int keep_options(struct inl_http1 *h, const struct inlets_head *head)
+{
+    size_t size = 0;
+    char *at;
+
+    for (size_t i = 0; i < head->nfields; i++) {
+        if (is_connection(&head->fields[i])) {
+            size += head->fields[i].value.len + 1;
+        }
+    }
+    at = h->options = inl_malloc(size);
+    if (at == NULL) {
+        return fail(h, INLETS_ENOMEM, "Out of memory");
+    }
+    for (size_t i = 0; i < head->nfields; i++) {
+        if (is_connection(&head->fields[i])) {
+            (void)inl_slice_keep(&at, head->fields[i].value);
+            *at++ = ',';
+        }
+    }
+    h->options_len = (size_t)(at - h->options);
+    return 0;
+}
+
 /* Runs once llhttp has read the empty line behind the fields. */
 static int end_head(struct inl_http1 *h)
 {
@@ -496,7 +567,8 @@ static int end_head(struct inl_http1 *h)
         }
     }
     if (settle_line(h, &facts, &head) != 0 ||
-        settle_framing(h, &facts, &head.content_length) != 0) {
+        settle_framing(h, &facts, &head.content_length) != 0 ||
+        (facts.says_more && h->chunked && keep_options(h, &head) != 0)) {
         return h->err;
     }
     settle_connection(h, &facts, &head);
@@ -506,7 +578,7 @@ static int end_head(struct inl_http1 *h)
         return end_interim(h);
     }
     h->phase = INL_HTTP1_BODY;
-    h->raw_bytes = h->body_bytes = h->chunks = 0;
+    h->raw_bytes = h->body_bytes = h->chunks = h->extension_bytes = 0;
     if (is_bodiless(h) || head.content_length == INLETS_LENGTH_NONE ||
         head.content_length == 0) {
         return end_message(h);

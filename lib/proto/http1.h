@@ -66,12 +66,15 @@ struct inl_http1 {
     size_t buf_len, buf_cap;
     struct inl_http1_mark *marks; /* owned: where the fields are in buf */
     size_t nmarks, marks_cap;
+    char *options; /* owned: what Connection names, while trailers may come */
+    size_t options_len;
     struct inl_http1_mark line; /* the start line */
     unsigned status;
     const char *base;    /* what llhttp reads right now; not owned */
     uint64_t raw_bytes;  /* of this head, or of this body, before base */
     uint64_t raw_fields; /* raw_bytes where the fields or trailers began */
     uint64_t body_bytes, chunks; /* of this body */
+    uint64_t extension_bytes;    /* names and values of its chunks' */
     size_t interim_bytes;        /* heads of 1xx before this response */
     unsigned blank_bytes;        /* CR and LF before the start line */
     const char *reason;          /* static: our words for err; NULL: llhttp's */

@@ -11,6 +11,8 @@
 #include "base/url.h"
 #include "proto/http1.h"
 
+const char inl_http1_forbidden_method[] = "CONNECT and TRACE are refused";
+
 /* Registered methods have up to 17 characters. */
 #define MAX_METHOD 32u
 
@@ -94,7 +96,7 @@ static int check_request(const struct inl_http1_line *line,
 {
     if (inl_slice_eq(line->method, INL_LIT("CONNECT")) ||
         inl_slice_eq(line->method, INL_LIT("TRACE"))) {
-        *ret_reason = "CONNECT and TRACE are refused";
+        *ret_reason = inl_http1_forbidden_method;
         return INLETS_EMETHOD;
     }
     if (line->target.len > INL_HTTP1_MAX_TARGET) {
@@ -221,6 +223,8 @@ static void note_connection(struct inl_http1_facts *facts,
             facts->says_keep_alive = true;
         } else if (inl_slice_eq_case(option, INL_LIT("upgrade"))) {
             facts->says_upgrade = true;
+        } else {
+            facts->says_more = true;
         }
     }
 }
@@ -291,7 +295,9 @@ bool inl_http1_may_trail(struct inlets_slice name)
         {"location", 8},
         {"max-forwards", 12},
         {"pragma", 6},
+        {"proxy", 5},
         {"proxy-authenticate", 18},
+        {"proxy-authentication-info", 25},
         {"proxy-authorization", 19},
         {"proxy-connection", 16},
         {"range", 5},
@@ -305,16 +311,18 @@ bool inl_http1_may_trail(struct inlets_slice name)
         {"via", 3},
         {"warning", 7},
         {"www-authenticate", 16},
+        {"x-real-ip", 9},
         {"x-request-id", 12},
     };
 
     for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
-        if (inl_slice_eq_case(name, forbidden[i])) {
+        if (name.len == forbidden[i].len &&
+            inl_slice_folds_to(name, forbidden[i])) {
             return false;
         }
     }
-    return !inl_slice_starts_case(name, INL_LIT("if-")) &&
-           !inl_slice_starts_case(name, INL_LIT("x-forwarded-"));
+    return !inl_slice_folds_to(name, INL_LIT("if-")) &&
+           !inl_slice_folds_to(name, INL_LIT("x-forwarded-"));
 }
 
 /* --- Host and target --- */

@@ -41,6 +41,7 @@ struct inl_http1_facts {
     unsigned hosts, lengths, encodings;             /* how many lines of each */
     struct inlets_slice host, length, encoding;     /* the last of each */
     bool says_close, says_keep_alive, says_upgrade; /* Connection */
+    bool says_more;                                 /* names fields */
     bool has_upgrade;                               /* Upgrade */
 };
 
@@ -63,5 +64,8 @@ bool inl_http1_settle_target(struct inlets_slice method, char *target,
 bool inl_http1_is_framing_name(struct inlets_slice name);
 /* May a trailer section have it (RFC 9110 6.5.1)? */
 bool inl_http1_may_trail(struct inlets_slice name);
+
+/* The reason for CONNECT and TRACE: known, and not for anybody (405). */
+extern const char inl_http1_forbidden_method[];
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef INL_RELAY_VISITOR_H
 #define INL_RELAY_VISITOR_H
 
+#include "base/cidr.h"
 #include "base/env.h"
 #include "base/link.h"
 #include "relay/service.h"
@@ -23,9 +24,20 @@ struct inl_visitor_config {
                        const struct inlets_head *head);
     void *user;
 
+    /* Proxies in front of us, whose word about a visitor counts; NULL: none.
+     * They are outside of what is limited by address. */
+    const struct inl_cidr_set *trusted;
+    bool forwarded;               /* upstreams get Forwarded (RFC 7239), too */
+    struct inlets_slice upgrades; /* beside websocket: with commas between */
+
     uint32_t head_timeout_ms;
     uint32_t idle_timeout_ms;
     uint32_t gateway_timeout_ms;
+    uint32_t body_timeout_ms; /* without a byte of a request's body: 408 */
+    uint64_t max_body;        /* of a request: 413; 0: no limit */
+    /* On one connection: those that last for ever keep a node from being
+     * drained, and their share of memory from being moved. 0: no limit. */
+    uint32_t max_requests;
 
     bool draining; /* answer, then close */
 };

@@ -2,11 +2,17 @@
 
 import os
 import random
+import shutil
+import struct
+import subprocess
+import sys
 import threading
 import time
+import zlib
 
 from lib import websocket
 from lib.house import check, equal, soon, test, within
+from lib.procs import Program
 from lib.websocket import BINARY, CLOSE, TEXT
 from lib.wire import Cut
 
@@ -204,3 +210,172 @@ def h2c_is_never_passed(w):
                 ('HTTP2-Settings', 'AAMAAABkAAQCAAAAAAIAAAAA')])
             equal(visitor.answer().body, b'plain', value)
             check(not origin.requests[-1].has('Upgrade'), value)
+
+
+@test()
+def frames_pass_as_they_are(w):
+    """Pings, fragments, compressed frames, close codes and reasons are the two
+    ends' business: every byte comes through, both ways."""
+    deflated = zlib.compressobj(wbits=-15)
+    packed = deflated.compress(b'hello ' * 99)
+    packed += deflated.flush(zlib.Z_SYNC_FLUSH)
+    payload = [
+        (websocket.PING, b'are you there', {}),
+        (websocket.PONG, b'unasked', {}),
+        (TEXT, packed[:-4], {'rsv': 4}),
+        (TEXT, b'one ', {'fin': False}), (websocket.PING, b'between', {}),
+        (0, b'two', {}),
+        (BINARY, b'', {}), (BINARY, os.urandom(70000), {}),
+        (3, b'a reserved opcode', {'rsv': 7}),
+        (CLOSE, struct.pack('!H', 4321) + 'schön'.encode(), {}),
+        (CLOSE, struct.pack('!H', 999) + b'\xff', {})]
+    up = b''.join(websocket.frame(op, data, mask=True, **how)
+                  for op, data, how in payload)
+    down = b''.join(websocket.frame(op, data, mask=False, **how)
+                    for op, data, how in payload)
+
+    def answer(x):
+        x.upgrade()
+        got.append(x.exactly(len(up)))
+        x.send(down)
+        x.close()
+    got = []
+    server, _, _ = w.pair(answer)
+    for step in (len(up), 1000, 7):
+        with w.visitor(server) as visitor:
+            check(visitor.upgrade().accepted, 'no upgrade')
+            for start in range(0, len(up), step):
+                visitor.send(up[start:start + step])
+            check(visitor.how_it_ends(10) == (down, 'eof'), 'down, by', step)
+            check(got[-1] == up, 'up, by', step)
+
+
+@test()
+def one_message_of_8_mib(w):
+    server, _, _ = w.pair(echo)
+    data = random.Random(1).randbytes(8 << 20)
+    with w.visitor(server, timeout=30) as visitor:
+        check(visitor.upgrade().accepted, 'no upgrade')
+        sender = threading.Thread(
+            target=visitor.send, args=(websocket.frame(BINARY, data),))
+        sender.start()
+        check(websocket.read_message(visitor) == (BINARY, data), 'changed')
+        sender.join(20)
+
+
+LIBRARY = '''
+import asyncio, os, sys, websockets
+
+async def serve(ws):
+    if ws.path == '/leave':
+        return await ws.close(4002, 'going')
+    try:
+        async for message in ws:
+            await ws.send(message)
+    except websockets.ConnectionClosedError:
+        pass    # any code but 1000 and 1001
+    print('closed', ws.close_code, ws.close_reason, flush=True)
+
+async def server():
+    async with websockets.serve(serve, '127.0.0.1', 0, max_size=None,
+                                subprotocols=['chat'], ping_interval=1) as s:
+        print('port', s.sockets[0].getsockname()[1], flush=True)
+        await asyncio.Future()
+
+async def client(url):
+    async with websockets.connect(url, max_size=None, ping_interval=1,
+                                  subprotocols=['other', 'chat']) as ws:
+        assert ws.subprotocol == 'chat', ws.subprotocol
+        assert [e.name for e in ws.extensions] == ['permessage-deflate'], ws
+        for message in ('', 'text', 'schön' * 300000, os.urandom(5000000),
+                        b'', b'a' * 9000000):
+            await ws.send(message)
+            assert await ws.recv() == message, len(message)
+        await ws.send(['in ', 'frag', 'ments'])
+        assert await ws.recv() == 'in fragments'
+        await asyncio.wait_for(await ws.ping(b'ping'), 5)
+        await asyncio.sleep(1.5)
+        await ws.close(4001, 'enough')
+        assert ws.close_code == 4001, ws.close_code
+    async with websockets.connect(url + '/leave') as ws:
+        await ws.wait_closed()
+        assert (ws.close_code, ws.close_reason) == (4002, 'going'), ws
+    print('all is well', flush=True)
+
+asyncio.run(server() if sys.argv[1] == 'server' else client(sys.argv[2]))
+'''
+
+
+def python_with_websockets():
+    """The one that has Debian's python3-websockets; None: it is not there."""
+    for python in (sys.executable, '/usr/bin/python3'):
+        try:
+            if subprocess.run([python, '-c', 'import websockets'],
+                              stderr=subprocess.DEVNULL).returncode == 0:
+                return python
+        except OSError:
+            pass
+    return None
+
+
+@test()
+def a_real_library_at_both_ends(w):
+    """python3-websockets: compression, subprotocols, pings, close codes."""
+    python = python_with_websockets()
+    if python is None:
+        return print('not run: there is no python3-websockets')
+    script = w.file('library.py', LIBRARY)
+    library = w.start(Program, 'library', [python, script, 'server'])
+    library.good_exits = (-15,)
+    port = soon(lambda: library.lines('port '), 10, 'its port')[0].split()[1]
+    server = w.server()
+    w.client(server, f'http://127.0.0.1:{port}')
+    host, visitors = server.visitors
+    ran = w.run(python, script, 'client', f'ws://{host}:{visitors}', code=0,
+                timeout=30)
+    check('all is well' in ran.out, ran.log)
+    soon(lambda: library.lines('closed 4001 enough'), 5, 'the close code')
+
+
+NODE = '''
+const ws = new WebSocket(process.argv[2], ['other', 'chat']);
+const big = 'schön'.repeat(200000);
+ws.binaryType = 'arraybuffer';
+ws.onopen = () => { ws.send('text'); ws.send(big);
+                    ws.send(new Uint8Array(3000000)); };
+let at = 0;
+ws.onmessage = (event) => {
+    const good = [(d) => d === 'text', (d) => d === big,
+                  (d) => d.byteLength === 3000000][at++](event.data);
+    if (!good) { console.log('wrong', at); process.exit(1); }
+    if (at === 3) ws.close(4001, 'enough');
+};
+ws.onclose = (event) => {
+    console.log(event.code, event.reason, event.wasClean, ws.protocol);
+    process.exit(event.wasClean ? 0 : 1);
+};
+ws.onerror = () => { console.log('error'); };
+'''
+
+
+@test()
+def the_websocket_of_javascript(w):
+    """The same interface that browsers have, in node, when it is there."""
+    node = shutil.which('node')
+    python = python_with_websockets()
+    if node is None or python is None:
+        return print('not run: there is no node or no python3-websockets')
+    node = [node, '--experimental-websocket']   # until version 22
+    kind = subprocess.run([*node, '-p', 'typeof WebSocket'],
+                          capture_output=True, text=True).stdout.strip()
+    if kind != 'function':
+        return print('not run: this node has no WebSocket')
+    library = w.start(Program, 'library', [
+        python, w.file('library.py', LIBRARY), 'server'])
+    port = soon(lambda: library.lines('port '), 10, 'its port')[0].split()[1]
+    server = w.server()
+    w.client(server, f'http://127.0.0.1:{port}')
+    host, visitors = server.visitors
+    ran = w.run(*node, w.file('client.js', NODE), f'ws://{host}:{visitors}/',
+                code=0, timeout=30)
+    check('4001 enough true chat' in ran.out, ran.log)

@@ -269,9 +269,37 @@ static void two_loops_in_two_threads(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
+/* Nobody is trusted by mistake. */
+static void wrong_proxies_are_refused(void **state)
+{
+    static const char *const wrong[] = {"10.0.0.0/33", "::1 x", "proxy.local"};
+    struct inlets_server_opts opts;
+    struct inlets_server *server = NULL;
+    uv_loop_t loop;
+
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    inlets_server_opts_init(&opts);
+    assert_null(opts.trusted_proxies);
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        opts.trusted_proxies = wrong[i];
+        assert_int_equal(inlets_server_new(&server, &loop, &opts),
+                         INLETS_EINVAL);
+    }
+    opts.proxy_protocol = 1;
+    opts.trusted_proxies = " ,";
+    assert_int_equal(inlets_server_new(&server, &loop, &opts), INLETS_EINVAL);
+    opts.trusted_proxies = "10.0.0.0/8 ::1";
+    assert_int_equal(inlets_server_new(&server, &loop, &opts), 0);
+    inlets_server_close(server, NULL, NULL);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_proxies_are_refused),
         cmocka_unit_test(two_loops_in_two_threads),
     };
 

@@ -513,6 +513,19 @@ static const struct example examples[] = {
         CHUNKED "0\r\nHost: b\r\nX: a\r\nCookie: c\r\nX-Forwarded-For: d\r\n"
                 "Connection: close\r\nIf-Match: e\r\n\r\n",
         GOT_POST("unknown") ".\n ~ X: a\n"),
+    REQ("7.1.2 their twins are dropped",
+        CHUNKED "0\r\nX_Forwarded_For: a\r\nContent_Length: 3\r\n"
+                "X-Real_IP: b\r\nProxy: c\r\nX_Y: d\r\n\r\n",
+        GOT_POST("unknown") ".\n ~ X_Y: d\n"),
+    REQ("9110 7.6.1 what Connection names is dropped",
+        "POST / HTTP/1.1\r\n" H "Connection: close, X-A\r\nX-A: 0\r\n"
+        "Transfer-Encoding: chunked\r\nConnection: x-b\r\n\r\n0\r\n"
+        "X-A: 1\r\nX-B: 2\r\nX-C: 3\r\nx-a: 4\r\n\r\n"
+        "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n"
+        "X-A: 1\r\n\r\n",
+        "POST / @a.test unknown\n Connection: close, X-A\n X-A: 0\n"
+        " Connection: x-b\n.\n ~ X-C: 3\n"
+        "POST / @a.test unknown +k\n.\n ~ X-A: 1\n"),
     REQ("7.1.2 all are dropped",
         CHUNKED "0\r\nAuthorization: Bearer x\r\n\r\n" GET H "\r\n",
         GOT_POST("unknown") ".\n" GOT_GET),

@@ -203,6 +203,28 @@ static const struct {
     {"s -t x --data-addr 0.0.0.0 --control-addr 127.0.0.1", NULL,
      "--data-addr 0.0.0.0 and --control-addr 127.0.0.1 overlap on port 8000; "
      "give the clients a port of their own with --control-port"},
+    {"s -t x --trusted-proxy 10.0.0.0/8,10.0.0.0/33", NULL,
+     "--trusted-proxy: '10.0.0.0/33' is not an address, nor a range of them "
+     "like 10.0.0.0/8 or 2001:db8::/32"},
+    {"s -t x --trusted-proxy proxy.local", NULL,
+     "--trusted-proxy: 'proxy.local' is not an address, nor a range of them "
+     "like 10.0.0.0/8 or 2001:db8::/32"},
+    {"s -t x --proxy-protocol --trusted-proxy=", NULL,
+     "--proxy-protocol needs --trusted-proxy: who may say whose connection it "
+     "is?"},
+    {"s -t x --upgrade h2c", NULL,
+     "--upgrade: 'h2c' is never passed on: behind it visitors could reach what "
+     "they should not"},
+    {"s -t x --upgrade HTTP/2.0", NULL,
+     "--upgrade: 'HTTP/2.0' is never passed on: behind it visitors could reach "
+     "what they should not"},
+    {"s -t x --upgrade echo/", NULL,
+     "--upgrade: 'echo/' is not the name of a protocol"},
+    {"s -t x --upgrade a,b", NULL,
+     "--upgrade: 'a,b' is not the name of a protocol"},
+    {"s -t x --upgrade 123456789012345678901234567890123", NULL,
+     "--upgrade: '123456789012345678901234567890123' is not the name of a "
+     "protocol"},
     {"s -t x -f y", NULL,
      "two sources for one secret: --token and --token-from; keep one"},
     {"s -t x", "y",
@@ -231,6 +253,55 @@ static void wrong_servers_are_named(void **state)
         assert_int_equal(
             server(&c, wrong_servers[i].line, wrong_servers[i].env), -1);
         assert_string_equal(c.p.text, wrong_servers[i].problem);
+        cmd_server_options_fini(&c.o);
+    }
+}
+
+static void upgrades_are_listed(void **state)
+{
+    struct server_case c;
+
+    (void)state;
+    assert_int_equal(server(&c, "s -t x", NULL), 0);
+    assert_null(c.lib.upgrades);
+    cmd_server_options_fini(&c.o);
+    assert_int_equal(
+        server(&c, "s -t x --upgrade echo/1 --upgrade http-like", NULL), 0);
+    assert_string_equal(c.lib.upgrades, ",echo/1,http-like");
+    cmd_server_options_fini(&c.o);
+}
+
+static void proxies_in_front_are_listed(void **state)
+{
+    static const char *const wrong[] = {
+        "[::1]",       "::1/129",
+        "::1/-1",      "::1/+1",
+        "::1/",        "/8",
+        "1.2.3/8",     "10.0.0.0/8/8",
+        "10.0.0.0/8x", "1111:2222:3333:4444:5555:6666:7777:8888:9999/100000"};
+    struct server_case c;
+
+    (void)state;
+    assert_int_equal(server(&c, "s -t x", NULL), 0);
+    assert_null(c.lib.trusted_proxies);
+    cmd_server_options_fini(&c.o);
+    assert_int_equal(server(&c,
+                            "s -t x --trusted-proxy 10.0.0.0/8,::1 "
+                            "--proxy-protocol --trusted-proxy "
+                            "::ffff:0:0/96, --forwarded",
+                            NULL),
+                     0);
+    assert_string_equal(c.lib.trusted_proxies,
+                        ",10.0.0.0/8,::1,::ffff:0:0/96,");
+    assert_true(c.lib.proxy_protocol);
+    assert_true(c.lib.forwarded);
+    cmd_server_options_fini(&c.o);
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char line[256];
+
+        (void)snprintf(line, sizeof(line), "s -t x --trusted-proxy %s",
+                       wrong[i]);
+        assert_int_equal(server(&c, line, NULL), -1);
         cmd_server_options_fini(&c.o);
     }
 }
@@ -607,6 +678,8 @@ int main(void)
         cmocka_unit_test(port_comes_from_the_environment_too),
         cmocka_unit_test(an_open_server_stays_at_home),
         cmocka_unit_test(wrong_servers_are_named),
+        cmocka_unit_test(upgrades_are_listed),
+        cmocka_unit_test(proxies_in_front_are_listed),
         cmocka_unit_test(old_server_commands_run),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(help_fits_a_screen),

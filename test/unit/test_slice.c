@@ -201,6 +201,20 @@ static void allocator_must_be_whole(void **state)
     assert_non_null(inl_get_allocator()->realloc);
 }
 
+static void names_fold(void **state)
+{
+    struct inlets_slice lower = INL_LIT("x-real-ip");
+
+    (void)state;
+    assert_true(inl_slice_folds_to(INL_LIT("x-real-ip"), lower));
+    assert_true(inl_slice_folds_to(INL_LIT("X_Real-IP"), lower));
+    assert_true(inl_slice_folds_to(INL_LIT("X-REAL_IPs"), lower));
+    assert_true(inl_slice_folds_to(INL_LIT("x"), INL_LIT("")));
+    assert_false(inl_slice_folds_to(INL_LIT("X-Real-I"), lower));
+    assert_false(inl_slice_folds_to(INL_LIT("X.Real-IP"), lower));
+    assert_false(inl_slice_folds_to(inl_slice(NULL, 0), lower));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -214,6 +228,7 @@ int main(void)
         cmocka_unit_test(copies),
         cmocka_unit_test(wipes),
         cmocka_unit_test(allocator_must_be_whole),
+        cmocka_unit_test(names_fold),
     };
 
     alloc_install();

@@ -1,0 +1,96 @@
+/* visitor_machine.h: the inside of visitor.h: the connection (visitor.c) and
+ * one request on it with its answer (visitor_exchange.c). For these two files
+ * only. */
+#ifndef INL_RELAY_VISITOR_MACHINE_H
+#define INL_RELAY_VISITOR_MACHINE_H
+
+#include "base/list.h"
+#include "proto/http1.h"
+#include "relay/visitor.h"
+
+enum inl_visitor_state {
+    INL_VISITOR_IDLE,
+    INL_VISITOR_HEAD,
+    INL_VISITOR_BUSY,
+    INL_VISITOR_RAW,
+    INL_VISITOR_LEAVING,
+    INL_VISITOR_GONE,
+    INL_VISITOR_NSTATES
+};
+
+/* One request and its answer. */
+struct inl_visitor_exchange {
+    uint64_t started_ms;
+    uint64_t bytes_in, bytes_out;
+    int64_t left;  /* declared response bytes still due; -1: not known */
+    size_t unpaid; /* response bytes that credit is due for */
+    unsigned status;
+    int err;
+    enum inl_http1_framing framing;
+    bool is_head;      /* HEAD: the answer has no body */
+    bool expects;      /* the body comes after our 100, or never */
+    bool keep_alive;   /* after this exchange */
+    bool request_done; /* all of it was read */
+    bool no_request_body;
+    bool upgrade;   /* a 101 may come */
+    bool responded; /* the final head is out */
+    bool response_done;
+    bool held;        /* the way to the upstream is broken for now */
+    uint64_t left_ms; /* of the timeout that stands still meanwhile */
+    /* Into text. remote: whose request it is, which a trusted proxy says. */
+    struct inlets_slice id, method, host, path, remote;
+    struct inlets_slice protocol; /* that an upgrade asks for; empty: none */
+    char text[];
+};
+
+struct inl_visitor {
+    struct inl_list node;
+    const struct inl_visitor_config *config;
+    struct inl_env *env;
+    struct inl_link *link; /* NULL when gone */
+    enum inl_visitor_state state;
+    struct inl_http1 http;
+    struct inl_flow flow;           /* our end: the caller */
+    struct inl_visitor_exchange *x; /* owned; NULL when none */
+    struct inl_queue held;
+    struct inl_timer timer;
+    struct inl_timer look; /* while reading is paused */
+    uint64_t look_bytes;   /* that had moved when we looked last */
+    unsigned look_left;    /* times that the visitor was not there */
+    uint32_t requests;     /* so far */
+    struct inl_later resume, free;
+    bool trusted;   /* it is a proxy whose word counts */
+    bool eof;       /* the visitor sends no more */
+    bool feeding;   /* in the parser: it must not be reset now */
+    bool over;      /* the exchange ended meanwhile */
+    bool hand_over; /* the link belongs to a tunnel now */
+};
+
+/* ---- the connection (visitor.c) --------------------------------------- */
+
+void inl_visitor_move(struct inl_visitor *v, enum inl_visitor_state to);
+/* No more requests on this connection: flush, FIN, wait for the visitor. */
+void inl_visitor_leave(struct inl_visitor *v);
+/* For the next request. */
+void inl_visitor_start_waiting(struct inl_visitor *v);
+
+/* ---- one request (visitor_exchange.c) --------------------------------- */
+
+extern const struct inl_http1_ops inl_visitor_http_ops;
+extern const struct inl_flow_ops inl_visitor_flow_ops;
+
+/* The exchange, if there is one, is logged and forgotten. */
+void inl_visitor_drop_exchange(struct inl_visitor *v);
+/* Both directions are done, or nothing more can be: the next one, please. */
+void inl_visitor_exchange_over(struct inl_visitor *v);
+/* The answer cannot be completed: what went out must not look whole. */
+void inl_visitor_cut(struct inl_visitor *v, int err);
+/* A request that never became one: answer, log and leave. */
+void inl_visitor_refuse(struct inl_visitor *v, unsigned status,
+                        const char *why);
+/* The service failed before its head. */
+void inl_visitor_answer_error(struct inl_visitor *v, int err);
+/* The visitor has: no head was sent yet. */
+void inl_visitor_answer_status(struct inl_visitor *v, int err, unsigned status);
+
+#endif
