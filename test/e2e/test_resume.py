@@ -180,7 +180,8 @@ def four_connections_all_four_at_once_of_1_gib_cut_ten_times(w):
 def proxy_that_cuts_every_two_seconds_fails_no_request(w):
     """For 20 s, by FIN and by RST, while requests run one after another: on
     a kept connection, on new ones, with bodies."""
-    server, client, relay, traffic = linked(w)
+    server, client, relay, traffic = linked(
+        w, '--max-requests-per-connection', '0')
     count = 0
     kept = w.visitor(server, timeout=20)
     with Cutter(relay, seeded(), 2.0, 2.0):
