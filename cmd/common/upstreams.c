@@ -180,6 +180,46 @@ const char *cmd_upstream_endpoint_name(const struct cmd_upstream *u)
     return *u->endpoint == '\0' ? "*" : u->endpoint;
 }
 
+/* --- without secrets ------------------------------------------------------*/
+
+/* Where a user and a password may begin: behind the scheme or the name. */
+static size_t userinfo_start(struct text t)
+{
+    size_t start = url_start(t);
+    struct text url = {t.ptr + start, t.len - start};
+
+    return start + scheme_length(url);
+}
+
+/* A password may hold any character when it was not encoded: when an @ comes
+ * behind the ? nobody knows which part is the host, and none is shown. */
+const char *cmd_url_shown(const char *text, size_t len,
+                          char buf[CMD_URL_SHOWN_SIZE])
+{
+    struct text t = {text, len};
+    size_t start = userinfo_start(t);
+    size_t host = start;
+    size_t end = start;
+
+    while (end < len && text[end] != '?' && text[end] != '#') {
+        end++;
+        host = text[end - 1] == '@' ? end : host;
+    }
+    if (end < len && memchr(text + end, '@', len - end) != NULL) {
+        host = end = len;
+    }
+    (void)snprintf(buf, CMD_URL_SHOWN_SIZE, "%.*s%s%.*s%.*s%s",
+                   (int)(start < 60 ? start : 60), text,
+                   host == start ? ""
+                   : host == len ? "..."
+                                 : "...@",
+                   (int)(end - host < 80 ? end - host : 80), text + host,
+                   end < len ? 1 : 0, text + end, end < len ? "..." : "");
+    return buf;
+}
+
+/* --- one item, again ------------------------------------------------------*/
+
 /* "*" and "*" with a path mean every host, which the library calls "". */
 static struct text without_star(struct text endpoint)
 {
@@ -234,13 +274,15 @@ static int check_twins(const struct cmd_upstreams *u, struct cmd_problem *p)
 {
     const struct cmd_upstream *last = &u->items[u->count - 1];
     const struct cmd_upstream *twin = cmd_upstreams_find(u, last->endpoint);
+    char one[CMD_URL_SHOWN_SIZE], other[CMD_URL_SHOWN_SIZE];
 
     return twin == last
                ? 0
-               : cmd_problem_set(p, "two upstreams for %s: %s and %s; keep one",
-                                 *last->endpoint == '\0' ? "every host"
-                                                         : last->endpoint,
-                                 twin->url, last->url);
+               : cmd_problem_set(
+                     p, "two upstreams for %s: %s and %s; keep one",
+                     *last->endpoint == '\0' ? "every host" : last->endpoint,
+                     cmd_url_shown(twin->url, strlen(twin->url), one),
+                     cmd_url_shown(last->url, strlen(last->url), other));
 }
 
 static int add_item(struct cmd_upstreams *u, struct text item, size_t line,
@@ -250,11 +292,13 @@ static int add_item(struct cmd_upstreams *u, struct text item, size_t line,
     struct text name = {item.ptr, start == 0 ? 0 : start - 1};
     struct text url = {item.ptr + start, item.len - start};
     struct text endpoint = without_star(name);
+    char shown[CMD_URL_SHOWN_SIZE];
 
     if (url.len == 0 || (start > 0 && name.len == 0)) {
         return cmd_problem_set(
-            p, "'%.*s' lacks a %s; write URL, HOST=URL or HOST/PATH=URL",
-            (int)item.len, item.ptr, url.len == 0 ? "URL" : "host");
+            p, "'%s' lacks a %s; write URL, HOST=URL or HOST/PATH=URL",
+            cmd_url_shown(item.ptr, item.len, shown),
+            url.len == 0 ? "URL" : "host");
     }
     if (append(u, strndup(endpoint.ptr, endpoint.len), make_url(url), line,
                p) != 0) {
@@ -279,7 +323,10 @@ static int add_list(const char *list, struct cmd_upstreams *u, size_t line,
             item.len--;
         }
         if (item.len == 0) {
-            return cmd_problem_set(p, "'%s' has an empty item", list);
+            char shown[CMD_URL_SHOWN_SIZE];
+
+            return cmd_problem_set(p, "'%s' has an empty item",
+                                   cmd_url_shown(list, strlen(list), shown));
         }
         if (add_item(u, item, line, p) != 0) {
             return -1;

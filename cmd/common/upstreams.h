@@ -54,6 +54,15 @@ const struct cmd_upstream *cmd_upstreams_find(const struct cmd_upstreams *u,
 
 void cmd_upstreams_fini(struct cmd_upstreams *u);
 
+/* Room for a URL that is shown; a longer one is cut. */
+#define CMD_URL_SHOWN_SIZE 160u
+
+/* For people: text (a URL, "name=URL", or several) without what may be secret,
+ * for what was mistyped is logged: "..." for what comes before an @, and for
+ * all behind a ? or #. Returns buf. */
+const char *cmd_url_shown(const char *text, size_t len,
+                          char buf[CMD_URL_SHOWN_SIZE]);
+
 /* For people: "*" for every host. */
 const char *cmd_upstream_endpoint_name(const struct cmd_upstream *u);
 

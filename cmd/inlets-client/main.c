@@ -136,12 +136,15 @@ struct counts {
 /* Out of memory is all that can go wrong: the files were checked. Then it is
  * forgotten, so that the next SIGHUP tries again. */
 static void apply_one(struct program *program, struct cmd_upstream *u,
-                      struct counts *n)
+                      bool known, struct counts *n)
 {
     const struct cmd_upstream *old =
         cmd_upstreams_find(&program->served, u->endpoint);
     int err;
 
+    if ((old != NULL) != known) {
+        return;
+    }
     if (old != NULL && strcmp(old->url, u->url) == 0) {
         n->kept++;
         return;
@@ -200,8 +203,9 @@ static void reload(struct program *program)
                     "not reloaded, nothing has changed", "why", p.text, NULL);
         return;
     }
-    for (size_t i = 0; i < now.count; i++) {
-        apply_one(program, &now.items[i], &n);
+    /* What changes comes first: it must not wait behind many new ones. */
+    for (size_t i = 0; i < 2 * now.count; i++) {
+        apply_one(program, &now.items[i % now.count], i < now.count, &n);
     }
     remove_others(program, &now, &n);
     cmd_upstreams_fini(&program->served);

@@ -193,19 +193,22 @@ int cmd_client_options_parse(struct cmd_client_options *o,
 
 void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
 {
+    char shown[CMD_URL_SHOWN_SIZE];
+
+    (void)cmd_url_shown(url, strlen(url), shown);
     if (err == INLETS_EINVAL) {
         (void)cmd_problem_set(
-            p, "--url: '%s' is not like ws://host:port or host:port", url);
+            p, "--url: '%s' is not like ws://host:port or host:port", shown);
     } else if (err == INLETS_EINSECURE) {
         (void)cmd_problem_set(p,
                               "--url: %s goes beyond this machine without "
                               "encryption: whoever listens on the way reads "
                               "the token and every request. Add --insecure if "
                               "that is all right",
-                              url);
+                              shown);
     } else {
         (void)cmd_problem_set(
-            p, "--url: %s: %s%s", url, inlets_strerror(err),
+            p, "--url: %s: %s%s", shown, inlets_strerror(err),
             err == INLETS_ENOTSUP ? "; clients connect by ws://" : "");
     }
 }
@@ -232,13 +235,15 @@ void cmd_client_explain_upstream(const struct cmd_client_options *o,
         : err == INLETS_ENOTSUP ? "; upstreams are reached by http://"
                                 : "";
     char where[256] = "--upstream";
+    char shown[CMD_URL_SHOWN_SIZE];
 
     if (u->line > 0) {
         (void)snprintf(where, sizeof(where), "%.200s, line %zu",
                        o->upstreams_file, u->line);
     }
     (void)cmd_problem_set(p, "%s: '%s%s%s': %s%s", where, u->endpoint,
-                          *u->endpoint == '\0' ? "" : "=", u->url,
+                          *u->endpoint == '\0' ? "" : "=",
+                          cmd_url_shown(u->url, strlen(u->url), shown),
                           err == INLETS_EINVAL ? upstream_fault(u->url)
                                                : inlets_strerror(err),
                           advice);

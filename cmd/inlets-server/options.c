@@ -93,6 +93,25 @@ static int add_upgrade(const char *text, void *value, struct cmd_problem *p)
     return append_list(value, text, p);
 }
 
+/* --max-body: a number of bytes. */
+static int set_max_body(const char *text, void *value, struct cmd_problem *p)
+{
+    uint64_t bytes = 0, *ret = value;
+    size_t digits = strspn(text, "0123456789");
+
+    if (digits == 0 || digits > 18 || text[digits] != '\0') {
+        return cmd_problem_set(p,
+                               "--max-body: '%s' is not a number of bytes "
+                               "(0: no limit)",
+                               text);
+    }
+    for (size_t i = 0; i < digits; i++) {
+        bytes = bytes * 10 + (uint64_t)(text[i] - '0');
+    }
+    *ret = bytes;
+    return 0;
+}
+
 /* One --trusted-proxy: a list. All of them become one. */
 static int add_trusted_proxies(const char *text, void *value,
                                struct cmd_problem *p)
@@ -139,6 +158,9 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"idle-timeout", 0, CMD_FLAG_MS, &s->idle_timeout_ms, .minimum = 1},
         {"gateway-timeout", 0, CMD_FLAG_MS, &s->gateway_timeout_ms,
          .minimum = 1},
+        {"body-timeout", 0, CMD_FLAG_MS, &s->body_timeout_ms, .minimum = 1},
+        {"max-body", 0, CMD_FLAG_CALL, &s->max_body, .take = set_max_body},
+        {"max-requests-per-connection", 0, CMD_FLAG_COUNT, &s->max_requests},
         {"ping", 0, CMD_FLAG_MS, &s->ping_ms, .minimum = 1},
         {"dead", 0, CMD_FLAG_MS, &s->dead_ms, .minimum = 1},
         {"drain", 0, CMD_FLAG_MS, &s->drain_ms},

@@ -29,11 +29,20 @@ struct inl_dialer {
     struct inl_env *env;
 };
 
+/* The addresses at which a name was found before, the latest first: for when
+ * the resolver fails or is silent. All zero at first; one for each name. */
+#define INL_DIAL_KNOWN_MAX 4u
+#define INL_DIAL_ADDRESS_MAX 64u
+struct inl_dial_known {
+    char addresses[INL_DIAL_KNOWN_MAX][INL_DIAL_ADDRESS_MAX]; /* "": none */
+};
+
 /* One attempt; embedded in the caller's object, which outlives it. */
 struct inl_dial {
     const char *host; /* borrowed until done: a name or an address */
     unsigned port;
-    uint64_t due_ms; /* absolute; then INLETS_ETIMEDOUT */
+    uint64_t due_ms;              /* absolute; then INLETS_ETIMEDOUT */
+    struct inl_dial_known *known; /* of host, borrowed; may be NULL */
     /* Runs once, never during start: a link without a machine (set one
      * before returning), or NULL and the error. Not after cancel. */
     void (*done)(struct inl_dial *dial, int err, struct inl_link *link);

@@ -5,15 +5,20 @@
  *
  * Happy path: start() only puts the work off to the end of the turn, so that
  * `done` never runs during start; then getaddrinfo on libuv's thread pool,
- * anew for each dial; then the families take turns (resolve.h), and every
- * ATTEMPT_DELAY_MS one more address joins the race. The first that answers is
- * the link, the others are abandoned.
+ * anew for each dial, for IPv6 and for IPv4 (RFC 8305 section 3). The race
+ * begins with the IPv6 answer, or RESOLUTION_DELAY_MS after the IPv4 one, or
+ * when both are there; what comes later joins it. The families take turns
+ * (resolve.h), and every ATTEMPT_DELAY_MS one more address joins. The first
+ * that answers is the link, the others are abandoned.
+ *
+ * When the resolver fails, or is silent for SILENCE_MS, the addresses at which
+ * the name was found before join (dial->known); its answer is awaited still.
  *
  * Failure: when an address refuses or cannot be reached, the next one starts
  * at once. When none is left the first error is reported, but "network
  * unreachable" only if nothing better is known (the IPv6 address of a
- * dual-stack name on a machine without IPv6). The deadline ends everything
- * with ETIMEDOUT, and cancel without a word.
+ * dual-stack name on a machine without IPv6). No answer in RESOLVE_MAX_MS is
+ * EDNS. The deadline ends everything with ETIMEDOUT, and cancel without a word.
  *
  * Who frees: `struct dialing` goes in free_dialing, from `later`, once it is
  * OVER and the resolver, which cannot always be cancelled, has given back its
@@ -35,6 +40,15 @@
  * 2 s, unless others failed meanwhile) makes way for the next. */
 #define ATTEMPTS_MAX 8u
 
+/* RFC 8305 section 3: its Resolution Delay, as recommended. */
+#define RESOLUTION_DELAY_MS 50u
+/* Who resumes has a few seconds: then the address of yesterday is better than
+ * none. A resolver that works has answered by then. */
+#define SILENCE_MS 300u
+/* A dead resolver must not pass for a dead server; resolv.conf's usual 5 s to
+ * the second name server fit in. */
+#define RESOLVE_MAX_MS 8000u
+
 enum state { START, RESOLVE, CONNECT, OVER };
 
 static const char *const state_names[] = {
@@ -50,6 +64,23 @@ struct attempt {
     struct inl_list node;    /* in dialing.attempts */
     struct dialing *dialing; /* NULL: abandoned */
     struct inl_tcp *tcp;     /* its own, or the link of the one who dialled */
+    struct addrinfo *address;
+};
+
+/* The addresses of one family. */
+struct question {
+    uv_getaddrinfo_t req;
+    struct dialing *dialing;
+    struct addrinfo *found; /* owned */
+    bool asking;            /* `req` is libuv's */
+};
+
+enum { IPV6, IPV4, QUESTIONS };
+
+/* An address that was not asked for. */
+struct given {
+    struct addrinfo info;
+    struct sockaddr_storage address;
 };
 
 struct dialing {
@@ -58,14 +89,15 @@ struct dialing {
     enum state state;
     int err; /* to report when no address is left */
 
-    uv_getaddrinfo_t resolve;
-    bool resolving; /* `resolve` is libuv's */
+    struct question questions[QUESTIONS];
+    struct given numeric; /* when there is no name */
+    struct given known[INL_DIAL_KNOWN_MAX];
+    bool knows;         /* these have joined */
+    uint64_t asked_ms;  /* when the questions were asked */
+    uint64_t first_ms;  /* when the first addresses were there; 0: not yet */
+    uint64_t joined_ms; /* when the last address joined the race */
 
-    struct addrinfo *found;          /* owned */
-    struct addrinfo numeric;         /* a list of one, when there is no name */
-    struct sockaddr_storage address; /* of numeric */
-
-    struct addrinfo *addresses[INL_ADDRESSES_MAX]; /* in found, or numeric */
+    struct addrinfo *addresses[INL_ADDRESSES_MAX]; /* in one of the above */
     size_t naddresses, next;                       /* the next to be tried */
     struct inl_list attempts; /* running, the oldest first */
     size_t nattempts;
@@ -110,10 +142,15 @@ static void abandon(struct dialing *d)
     inl_tcp_discard(a->tcp);
 }
 
+static bool is_asking(const struct dialing *d)
+{
+    return d->questions[IPV6].asking || d->questions[IPV4].asking;
+}
+
 static void free_dialing(struct dialing *d)
 {
-    if (d->found != NULL) {
-        uv_freeaddrinfo(d->found);
+    for (unsigned i = 0; i < QUESTIONS; i++) {
+        uv_freeaddrinfo(d->questions[i].found);
     }
     d->loop->live--;
     inl_free(d);
@@ -129,8 +166,10 @@ static struct inl_dial *end(struct dialing *d)
     while (d->nattempts > 0) {
         abandon(d);
     }
-    if (d->resolving) {
-        (void)uv_cancel((uv_req_t *)&d->resolve);
+    for (unsigned i = 0; i < QUESTIONS; i++) {
+        if (d->questions[i].asking) {
+            (void)uv_cancel((uv_req_t *)&d->questions[i].req);
+        }
     }
     inl_env_later(&d->loop->env, &d->later);
     d->dial = NULL;
@@ -145,10 +184,31 @@ static void give_up(struct dialing *d, int err)
     dial->done(dial, err, NULL);
 }
 
-static void succeed(struct dialing *d, struct inl_tcp *t)
+/* To the front of what is known of this name. */
+static void learn(struct dialing *d, const struct addrinfo *address)
 {
-    struct inl_dial *dial = end(d);
+    struct inl_dial_known *k = d->dial->known;
+    char text[INL_DIAL_ADDRESS_MAX];
+    size_t i = 0;
 
+    if (k == NULL || address == &d->numeric.info ||
+        !inl_resolve_to_text(address, text)) {
+        return;
+    }
+    while (i < INL_DIAL_KNOWN_MAX - 1 && strcmp(k->addresses[i], text) != 0) {
+        i++;
+    }
+    memmove(k->addresses[1], k->addresses[0], i * sizeof(text));
+    memcpy(k->addresses[0], text, sizeof(text));
+}
+
+static void succeed(struct dialing *d, struct inl_tcp *t,
+                    const struct addrinfo *address)
+{
+    struct inl_dial *dial = d->dial;
+
+    learn(d, address);
+    (void)end(d);
     inl_tcp_started(t);
     dial->done(dial, 0, &t->link);
     if (t->link.ops == NULL) {
@@ -194,6 +254,7 @@ static void on_connected(uv_connect_t *req, int status)
 {
     struct attempt *a = inl_container(req, struct attempt, req);
     struct dialing *d = a->dialing;
+    struct addrinfo *address = a->address;
     struct inl_tcp *t = a->tcp;
 
     if (d == NULL) {
@@ -207,7 +268,7 @@ static void on_connected(uv_connect_t *req, int status)
         status = UV_ECONNREFUSED;
     }
     if (status == 0) {
-        succeed(d, t);
+        succeed(d, t, address);
         return;
     }
     inl_tcp_discard(t);
@@ -216,7 +277,7 @@ static void on_connected(uv_connect_t *req, int status)
 }
 
 /* 0, or ours. */
-static int try_address(struct dialing *d, const struct sockaddr *address)
+static int try_address(struct dialing *d, struct addrinfo *address)
 {
     struct attempt *a = inl_calloc(1, sizeof(*a));
     int err;
@@ -230,7 +291,8 @@ static int try_address(struct dialing *d, const struct sockaddr *address)
         return err;
     }
     a->dialing = d;
-    err = uv_tcp_connect(&a->req, &a->tcp->tcp, address, on_connected);
+    a->address = address;
+    err = uv_tcp_connect(&a->req, &a->tcp->tcp, address->ai_addr, on_connected);
     if (err != 0) {
         inl_tcp_discard(a->tcp);
         inl_free(a);
@@ -241,98 +303,226 @@ static int try_address(struct dialing *d, const struct sockaddr *address)
     return 0;
 }
 
-/* Sets the timer to when the next address joins, or to the deadline. */
+static bool has_known(const struct dialing *d)
+{
+    return !d->knows && d->dial->known != NULL &&
+           d->dial->known->addresses[0][0] != '\0';
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Sets the timer to what comes next: an address joins, the resolver has been
+ * silent for too long, or the deadline. */
 static int set_timer(struct dialing *d)
 {
-    uint64_t due_ms = d->loop->env.now_ms + ATTEMPT_DELAY_MS;
+    uint64_t due_ms = d->dial->due_ms;
 
-    if (d->next == d->naddresses || due_ms > d->dial->due_ms) {
-        due_ms = d->dial->due_ms;
+    if (d->state == CONNECT && d->next < d->naddresses) {
+        due_ms = sooner(due_ms, d->joined_ms + ATTEMPT_DELAY_MS);
+    } else if (d->state == RESOLVE && d->first_ms != 0) {
+        due_ms = sooner(due_ms, d->first_ms + RESOLUTION_DELAY_MS);
+    } else if (d->first_ms == 0 && is_asking(d)) {
+        uint32_t ms = has_known(d) ? SILENCE_MS : RESOLVE_MAX_MS;
+
+        if (has_known(d) || d->nattempts == 0) {
+            due_ms = sooner(due_ms, d->asked_ms + ms);
+        }
+    } else if (is_asking(d) && d->nattempts == 0) {
+        /* The other family is not worth more: the next dial asks anew. */
+        due_ms = sooner(due_ms, d->asked_ms + SILENCE_MS);
     }
     return inl_timer_at(&d->loop->env, &d->timer, due_ms);
 }
 
-/* One more address joins the race. */
-static void start_next(struct dialing *d)
+static void wait(struct dialing *d)
 {
-    int err = 0;
+    int err = set_timer(d);
 
-    if (d->next < d->naddresses && d->nattempts == ATTEMPTS_MAX) {
-        abandon(d);
-        remember(d, INLETS_ETIMEDOUT);
-    }
-    while (d->next < d->naddresses) {
-        struct sockaddr *address = d->addresses[d->next++]->ai_addr;
-
-        inl_address_set_port(address, d->dial->port);
-        err = try_address(d, address);
-        if (err == 0) {
-            break;
-        }
-        remember(d, err);
-    }
-    if (d->nattempts == 0) {
-        give_up(d, d->err != 0 ? d->err : INLETS_EDNS);
-        return;
-    }
-    err = set_timer(d);
     if (err != 0) {
         give_up(d, err);
     }
 }
 
-static void connect_to(struct dialing *d, struct addrinfo *list)
+static void add_known(struct dialing *d);
+
+/* No address is left: there may be older ones, or the answer is awaited. */
+static void nothing_left(struct dialing *d)
 {
-    move(d, CONNECT);
-    d->dial->step = "connect";
-    d->naddresses = inl_resolve_pick(list, d->addresses);
-    inl_resolve_interleave(d->addresses, d->naddresses);
-    start_next(d);
+    if (has_known(d) && d->first_ms == 0 && !is_asking(d)) {
+        add_known(d);
+    } else if (is_asking(d)) {
+        d->dial->step = d->err == 0 ? "resolve" : "connect";
+        wait(d);
+    } else {
+        give_up(d, d->err != 0 ? d->err : INLETS_EDNS);
+    }
+}
+
+/* One more address joins the race. */
+static void start_next(struct dialing *d)
+{
+    if (d->next < d->naddresses && d->nattempts == ATTEMPTS_MAX) {
+        abandon(d);
+        remember(d, INLETS_ETIMEDOUT);
+    }
+    while (d->next < d->naddresses) {
+        int err = try_address(d, d->addresses[d->next++]);
+
+        if (err == 0) {
+            d->joined_ms = d->loop->env.now_ms;
+            break;
+        }
+        remember(d, err);
+    }
+    if (d->nattempts == 0) {
+        nothing_left(d);
+    } else {
+        wait(d);
+    }
+}
+
+/* Those that are new are tried next, and then the families take turns. */
+static void add(struct dialing *d, struct addrinfo *list)
+{
+    struct addrinfo *old[INL_ADDRESSES_MAX];
+    size_t before = d->naddresses, nold = before - d->next, nnew;
+
+    for (struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
+        inl_address_set_port(ai->ai_addr, d->dial->port);
+    }
+    d->naddresses = inl_resolve_pick(list, d->addresses, before);
+    nnew = d->naddresses - before;
+    memcpy(old, d->addresses + d->next, nold * sizeof(old[0]));
+    memmove(d->addresses + d->next, d->addresses + before,
+            nnew * sizeof(old[0]));
+    memcpy(d->addresses + d->next + nnew, old, nold * sizeof(old[0]));
+    inl_resolve_interleave(d->addresses + d->next, nold + nnew);
+}
+
+/* New addresses are there, or no more will come: the race begins, or goes on
+ * with them. */
+static void go_on(struct dialing *d)
+{
+    if (d->state != CONNECT) {
+        move(d, CONNECT);
+    }
+    if (d->next < d->naddresses) {
+        d->dial->step = "connect";
+    }
+    if (d->nattempts == 0) {
+        start_next(d);
+    } else {
+        wait(d);
+    }
+}
+
+static bool give(struct given *g, const char *text, unsigned port)
+{
+    if (inl_address_parse(text, port, &g->address) != 0) {
+        return false;
+    }
+    g->info = (struct addrinfo){
+        .ai_family = g->address.ss_family,
+        .ai_addrlen = inl_address_size(&g->address),
+        .ai_addr = (struct sockaddr *)&g->address,
+    };
+    return true;
+}
+
+/* In the order in which they worked. */
+static void add_known(struct dialing *d)
+{
+    const struct inl_dial_known *k = d->dial->known;
+
+    d->knows = true;
+    for (unsigned i = 0; i < INL_DIAL_KNOWN_MAX; i++) {
+        if (give(&d->known[i], k->addresses[i], d->dial->port)) {
+            d->naddresses = inl_resolve_pick(&d->known[i].info, d->addresses,
+                                             d->naddresses);
+        }
+    }
+    go_on(d);
 }
 
 static void on_timer(struct inl_timer *timer)
 {
     struct dialing *d = inl_container(timer, struct dialing, timer);
+    uint64_t now = d->loop->env.now_ms;
 
-    if (d->state != CONNECT || d->loop->env.now_ms >= d->dial->due_ms) {
+    if (now >= d->dial->due_ms) {
         give_up(d, INLETS_ETIMEDOUT);
-        return;
+    } else if (d->first_ms == 0 && is_asking(d) && has_known(d)) {
+        add_known(d);
+    } else if (d->nattempts == 0 && d->next == d->naddresses) {
+        give_up(d, d->err != 0 ? d->err : INLETS_EDNS);
+    } else if (d->state == RESOLVE) {
+        go_on(d);
+    } else {
+        start_next(d);
     }
-    start_next(d);
 }
 
 /* --- RESOLVE ------------------------------------------------------------- */
 
+static void take_answer(struct dialing *d, struct question *q, int status)
+{
+    struct question *v6 = &d->questions[IPV6];
+
+    if (status != 0 && inl_resolve_error(status) == INLETS_ENOMEM) {
+        remember(d, INLETS_ENOMEM);
+    }
+    add(d, q->found);
+    if (d->first_ms == 0 && d->next < d->naddresses) {
+        d->first_ms = d->loop->env.now_ms;
+    }
+    if (d->state == CONNECT || !is_asking(d) ||
+        (d->next < d->naddresses && q == v6)) {
+        go_on(d);
+    } else {
+        wait(d);
+    }
+}
+
 static void on_resolved(uv_getaddrinfo_t *req, int status,
                         struct addrinfo *list)
 {
-    struct dialing *d = req->data;
+    struct question *q = req->data;
+    struct dialing *d = q->dialing;
 
     inl_loop_enter(d->loop);
-    d->resolving = false;
-    d->found = list;
-    if (d->state == OVER) {
+    q->asking = false;
+    q->found = list;
+    if (d->state != OVER) {
+        take_answer(d, q, status);
+    } else if (!is_asking(d)) {
         inl_env_later(&d->loop->env, &d->later);
-    } else if (status != 0) {
-        give_up(d, inl_resolve_error(status));
-    } else {
-        connect_to(d, list);
     }
 }
 
 static void resolve(struct dialing *d)
 {
-    int err;
+    int err = 0;
 
     move(d, RESOLVE);
     d->dial->step = "resolve";
-    d->resolve.data = d;
-    err = inl_resolve_ask(d->loop, &d->resolve, d->dial->host, on_resolved);
+    d->asked_ms = d->loop->env.now_ms;
+    for (unsigned i = 0; i < QUESTIONS && err == 0; i++) {
+        struct question *q = &d->questions[i];
+
+        q->dialing = d;
+        q->req.data = q;
+        err = inl_resolve_ask(d->loop, &q->req, d->dial->host,
+                              i == IPV6 ? AF_INET6 : AF_INET, on_resolved);
+        q->asking = err == 0;
+    }
     if (err != 0) {
         give_up(d, inl_resolve_error(err));
         return;
     }
-    d->resolving = true;
+    wait(d);
 }
 
 /* --- START --------------------------------------------------------------- */
@@ -342,14 +532,12 @@ static void run_later(struct inl_later *later)
     struct dialing *d = inl_container(later, struct dialing, later);
 
     if (d->state == OVER) {
-        if (!d->resolving) {
+        if (!is_asking(d)) {
             free_dialing(d);
         }
-    } else if (inl_address_parse(d->dial->host, d->dial->port, &d->address) ==
-               0) {
-        d->numeric.ai_family = d->address.ss_family;
-        d->numeric.ai_addr = (struct sockaddr *)&d->address;
-        connect_to(d, &d->numeric);
+    } else if (give(&d->numeric, d->dial->host, d->dial->port)) {
+        add(d, &d->numeric.info);
+        go_on(d);
     } else {
         resolve(d);
     }

@@ -1,8 +1,8 @@
 /* net/dial.h: the dialer of <base/dial.h> over libuv: getaddrinfo on the
- * thread pool, then happy eyeballs (RFC 8305): the addresses, IPv6 and IPv4
+ * thread pool, and happy eyeballs (RFC 8305): the addresses, IPv6 and IPv4
  * in turns, race for the link, each starting 250 ms after the one before or
- * when that one failed, until one answers or the deadline comes. What of RFC
- * 8305 getaddrinfo does not allow is said in net/resolve.h.
+ * when that one failed, until one answers or the deadline comes. The race does
+ * not wait for the slower of the two families' answers.
  *
  * Numeric addresses are not asked of the resolver. Errors: INLETS_EDNS,
  * INLETS_EREFUSED, INLETS_ETIMEDOUT, INLETS_ENETWORK, INLETS_EMFILE,

@@ -17,7 +17,6 @@
 #include "base/url.h"
 #include "net/address.h"
 #include <inlets/err.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
@@ -39,9 +38,6 @@ struct resolving {
     struct inl_later later; /* begin, or free */
 };
 
-/* An address with the name of its interface: "fe80::1%eth0". */
-#define TEXT_MAX (INET6_ADDRSTRLEN + 1 + IF_NAMESIZE)
-
 /* --- For the dialer too -------------------------------------------------- */
 
 /* uv_getaddrinfo of 1.45 to 1.47 cuts longer names and asks for what is left
@@ -53,12 +49,12 @@ bool inl_resolve_is_host(const char *host)
 }
 
 int inl_resolve_ask(struct inl_loop *loop, uv_getaddrinfo_t *req,
-                    const char *host, uv_getaddrinfo_cb answered)
+                    const char *host, int family, uv_getaddrinfo_cb answered)
 {
     /* No AI_ADDRCONFIG: it drops "localhost" where only the loopback has an
      * address. An address that cannot be used fails at once anyway. */
     const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC,
+        .ai_family = family,
         .ai_socktype = SOCK_STREAM,
     };
 
@@ -89,15 +85,13 @@ static bool is_among(struct addrinfo *const *picked, size_t n,
 }
 
 size_t inl_resolve_pick(struct addrinfo *list,
-                        struct addrinfo *ret_picked[INL_ADDRESSES_MAX])
+                        struct addrinfo *picked[INL_ADDRESSES_MAX], size_t n)
 {
-    size_t n = 0;
-
     for (struct addrinfo *ai = list; ai != NULL && n < INL_ADDRESSES_MAX;
          ai = ai->ai_next) {
         if ((ai->ai_family == AF_INET || ai->ai_family == AF_INET6) &&
-            !is_among(ret_picked, n, ai)) {
-            ret_picked[n++] = ai;
+            !is_among(picked, n, ai)) {
+            picked[n++] = ai;
         }
     }
     return n;
@@ -120,6 +114,15 @@ void inl_resolve_interleave(struct addrinfo **addresses, size_t n)
             addresses[i] = other;
         }
     }
+}
+
+/* With the interface of a link-local address, without which it leads nowhere.
+ */
+bool inl_resolve_to_text(const struct addrinfo *ai,
+                         char text[INL_DIAL_ADDRESS_MAX])
+{
+    return getnameinfo(ai->ai_addr, ai->ai_addrlen, text, INL_DIAL_ADDRESS_MAX,
+                       NULL, 0, NI_NUMERICHOST) == 0;
 }
 
 /* --- inl_resolve --------------------------------------------------------- */
@@ -163,25 +166,17 @@ static void give_up(struct resolving *s, int err)
     asker->done(asker, err, NULL, 0);
 }
 
-/* Numeric: asks nobody and does not block. With the interface of a link-local
- * address, without which it leads nowhere. */
-static bool to_text(const struct addrinfo *ai, char *text)
-{
-    return getnameinfo(ai->ai_addr, ai->ai_addrlen, text, TEXT_MAX, NULL, 0,
-                       NI_NUMERICHOST) == 0;
-}
-
 static void tell(struct resolving *s, struct addrinfo *list)
 {
     struct addrinfo *picked[INL_ADDRESSES_MAX];
-    char texts[INL_ADDRESSES_MAX][TEXT_MAX];
+    char texts[INL_ADDRESSES_MAX][INL_DIAL_ADDRESS_MAX];
     const char *addresses[INL_ADDRESSES_MAX];
-    size_t found = inl_resolve_pick(list, picked);
+    size_t found = inl_resolve_pick(list, picked, 0);
     struct inl_resolve *asker;
     size_t n = 0;
 
     for (size_t i = 0; i < found; i++) {
-        if (to_text(picked[i], texts[n])) {
+        if (inl_resolve_to_text(picked[i], texts[n])) {
             addresses[n] = texts[n];
             n++;
         }
@@ -216,7 +211,8 @@ static void ask(struct resolving *s)
 
     move(s, ASK);
     s->req.data = s;
-    err = inl_resolve_ask(s->loop, &s->req, s->asker->host, on_answer);
+    err =
+        inl_resolve_ask(s->loop, &s->req, s->asker->host, AF_UNSPEC, on_answer);
     if (err != 0) {
         give_up(s, inl_resolve_error(err));
         return;

@@ -1,10 +1,14 @@
 /* net/resolve.h: names to addresses, over libuv: getaddrinfo on its thread
  * pool. What the dialer and inl_resolve of <base/dial.h> share.
  *
- * One question for both families (AF_UNSPEC): getaddrinfo answers when the
- * last of its A and AAAA queries has ended, so RFC 8305's head start for the
- * first answer (its Resolution Delay, section 3) is not to be had with it. A
- * name server that drops AAAA queries costs what resolv.conf says. */
+ * The dialer asks one question for each family, since getaddrinfo answers one
+ * for both (AF_UNSPEC) only when the last of its A and AAAA queries has ended,
+ * and a name server that drops AAAA queries then costs what resolv.conf says
+ * (RFC 8305 section 3). inl_resolve wants all addresses and asks for both.
+ *
+ * libuv lets half of its threads (two of four) resolve at a time, so a dead
+ * resolver leaves the others for files. What has not begun is cancelled with
+ * its dial. */
 #ifndef INL_NET_RESOLVE_H
 #define INL_NET_RESOLVE_H
 
@@ -16,17 +20,24 @@
 /* Is this a name that may be asked for, or an address? */
 bool inl_resolve_is_host(const char *host);
 
-/* Asks; 0 or libuv's error (then `answered` does not run). */
+/* Asks for a family, or AF_UNSPEC; 0 or libuv's error (then `answered` does
+ * not run). */
 int inl_resolve_ask(struct inl_loop *loop, uv_getaddrinfo_t *req,
-                    const char *host, uv_getaddrinfo_cb answered);
+                    const char *host, int family, uv_getaddrinfo_cb answered);
 
 /* What libuv says of a question, to ours: INLETS_ENOMEM or INLETS_EDNS. */
 int inl_resolve_error(int status);
 
-/* Points to the first INL_ADDRESSES_MAX different addresses of a list, in its
- * order. Returns how many. */
+/* Adds the addresses of a list, in its order, to the n that were picked: those
+ * that are not among them, up to INL_ADDRESSES_MAX. Returns how many there are
+ * then. */
 size_t inl_resolve_pick(struct addrinfo *list,
-                        struct addrinfo *ret_picked[INL_ADDRESSES_MAX]);
+                        struct addrinfo *picked[INL_ADDRESSES_MAX], size_t n);
+
+/* An address with the name of its interface: "fe80::1%eth0". Asks nobody and
+ * does not block. */
+bool inl_resolve_to_text(const struct addrinfo *ai,
+                         char text[INL_DIAL_ADDRESS_MAX]);
 
 /* RFC 8305 section 4: the first stays the first, then its family and the
  * other take turns; within a family the order stays. */

@@ -61,10 +61,13 @@ struct inl_client_member {
     struct inl_timer cut;  /* of a member that drains */
     /* of its current session */
     size_t offered, answered; /* ROUTE and ROUTED frames */
-    bool taken;               /* the server has answered for every endpoint */
-    int refused;              /* the first refusal of an endpoint before that */
-    bool gone;                /* its address is none of the name's any more */
-    bool leaving;             /* it drains for that */
+    uint32_t last_offered;    /* endpoints with higher routes wait for room */
+    size_t live;              /* offered and not withdrawn */
+    size_t waiting, told_waiting;
+    bool taken;   /* the server has answered for every endpoint */
+    int refused;  /* the first refusal of an endpoint before that */
+    bool gone;    /* its address is none of the name's any more */
+    bool leaving; /* it drains for that */
 };
 
 struct inlets_client {
@@ -77,6 +80,7 @@ struct inlets_client {
     struct inl_list leaving;   /* in order of time */
     struct inl_map routes;     /* of both lists */
     uint32_t last_route;
+    struct inl_later offers; /* what waits is offered where there is room */
     struct inl_timer leave_timer;
     struct inl_timer drain_timer;
     enum inlets_client_state state;
@@ -117,12 +121,16 @@ int inl_client_add_server(struct inlets_client *client, const char *url,
 /* All or none: INLETS_ENOMEM. */
 int inl_client_servers_start(struct inlets_client *client);
 void inl_client_servers_drain(struct inlets_client *client);
+/* What waits is offered where there is room; the env's `later`. */
+void inl_client_offer_waiting(struct inl_later *later);
 /* Cuts what runs. */
 void inl_client_servers_close(struct inlets_client *client);
 void inl_client_servers_free(struct inlets_client *client);
-/* An endpoint came or went: every session is told. */
+/* An endpoint came or went: every session is told. A session has room for
+ * INL_SESSION_MAX_ROUTES; what comes later waits until others go. `instead`:
+ * another is withdrawn right behind. */
 void inl_client_tell_offer(struct inlets_client *client,
-                           const struct inl_client_endpoint *e);
+                           const struct inl_client_endpoint *e, bool instead);
 void inl_client_tell_withdraw(struct inlets_client *client, uint32_t route);
 
 /* For all members; the current one may be removed, but not another. */

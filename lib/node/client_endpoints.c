@@ -167,7 +167,8 @@ static int endpoint_new(struct inlets_client *client, const char *text,
 }
 
 /* What e is served from is in place. On failure e is freed. */
-static int append(struct inlets_client *client, struct inl_client_endpoint *e)
+static int append(struct inlets_client *client, struct inl_client_endpoint *e,
+                  bool instead)
 {
     e->route = client->last_route + 1;
     if (inl_map_add(&client->routes, &e->by_route,
@@ -178,7 +179,7 @@ static int append(struct inlets_client *client, struct inl_client_endpoint *e)
     }
     client->last_route++;
     inl_list_push_back(&client->endpoints, &e->node);
-    inl_client_tell_offer(client, e);
+    inl_client_tell_offer(client, e, instead);
     return 0;
 }
 
@@ -247,7 +248,7 @@ static int expose_url(struct inlets_client *client, const char *endpoint,
         endpoint_free(e);
         return INLETS_ENOMEM;
     }
-    err = append(client, e);
+    err = append(client, e, instead);
     if (err == 0 && old != NULL) {
         leave(client, old);
     }
@@ -295,7 +296,7 @@ int inlets_client_expose_handler(struct inlets_client *client,
     }
     inl_loop_enter(&client->loop);
     inl_local_init(&e->local, inl_client_env(client), handler, user);
-    return append(client, e);
+    return append(client, e, false);
 }
 
 int inlets_client_withdraw(struct inlets_client *client, const char *endpoint)
@@ -327,6 +328,7 @@ void inl_client_endpoints_init(struct inlets_client *client)
     inl_env_random(inl_client_env(client), &seed, sizeof(seed));
     inl_map_init(&client->routes, seed);
     inl_timer_init(&client->leave_timer, leave_due);
+    inl_later_init(&client->offers, inl_client_offer_waiting);
 }
 
 static void close_list(struct inl_list *endpoints)
@@ -350,6 +352,7 @@ static void close_list(struct inl_list *endpoints)
 void inl_client_endpoints_close(struct inlets_client *client)
 {
     inl_timer_off(inl_client_env(client), &client->leave_timer);
+    inl_list_remove(&client->offers.node);
     close_list(&client->endpoints);
     close_list(&client->leaving);
 }

@@ -28,27 +28,103 @@ static struct inlets_client *client_of(struct inl_remote *r)
     return member_of(r)->server->client;
 }
 
+/* ---- offering --------------------------------------------------------- */
+
+static int offer(struct inl_client_member *m, struct inl_session *s,
+                 const struct inl_client_endpoint *e)
+{
+    m->offered++;
+    m->live++;
+    m->last_offered = e->route;
+    return inl_session_offer(s, e->route, inl_str(e->text));
+}
+
+/* Is this one of a list's endpoints, and not offered yet? */
+static bool waits(const struct inl_client_member *m, struct inl_list *n)
+{
+    return n != &m->server->client->endpoints &&
+           inl_container(n, struct inl_client_endpoint, node)->route >
+               m->last_offered;
+}
+
+/* Routes are offered in the order of their numbers, so those that wait for
+ * room are the last ones of the list. What the server has refused keeps its
+ * place until it is withdrawn. */
+static int offer_waiting(struct inl_client_member *m, struct inl_session *s)
+{
+    struct inl_list *all = &m->server->client->endpoints;
+    struct inl_list *n = all;
+    int err = 0;
+
+    while (waits(m, n->prev)) {
+        n = n->prev;
+    }
+    for (; n != all && m->live < INL_SESSION_MAX_ROUTES && err == 0;
+         n = n->next) {
+        err = offer(m, s, inl_container(n, struct inl_client_endpoint, node));
+    }
+    for (m->waiting = 0; n != all; n = n->next) {
+        m->waiting++;
+    }
+    return err;
+}
+
+static void tell_waiting(struct inl_client_member *m)
+{
+    struct inl_env *env = inl_client_env(m->server->client);
+    struct inlets_slice server = inl_str(m->label);
+    char why[96];
+
+    if (m->waiting == m->told_waiting) {
+        return;
+    }
+    m->told_waiting = m->waiting;
+    if (m->waiting == 0) {
+        inl_log(env, INLETS_LOG_INFO, "endpoints wait no more",
+                INL_KV("server", server));
+        return;
+    }
+    (void)snprintf(why, sizeof(why),
+                   "an exit node takes at most %u endpoints of one client",
+                   INL_SESSION_MAX_ROUTES);
+    inl_log(env, INLETS_LOG_WARN, "endpoints wait until others go",
+            INL_KN("endpoints", m->waiting), INL_KV("why", inl_str(why)),
+            INL_KV("server", server));
+}
+
+void inl_client_offer_waiting(struct inl_later *later)
+{
+    struct inlets_client *client =
+        inl_container(later, struct inlets_client, offers);
+    struct inl_list *n, *nt, *l, *lt;
+
+    inl_client_each_member(client, n, nt, l, lt)
+    {
+        struct inl_client_member *m =
+            inl_container(l, struct inl_client_member, node);
+        struct inl_session *s = inl_remote_session(&m->remote);
+
+        if (s == NULL) {
+            continue; /* offered with the next one */
+        }
+        if (offer_waiting(m, s) == INLETS_ENOMEM) {
+            inl_session_close(s, INLETS_ENOMEM); /* the next one has it */
+        }
+        tell_waiting(m);
+    }
+}
+
 /* ---- what a remote asks and says -------------------------------------- */
 
 static int on_offer(struct inl_remote *r, struct inl_session *s)
 {
     struct inl_client_member *m = member_of(r);
-    struct inlets_client *client = client_of(r);
-    struct inl_list *n;
-    int err = 0;
 
-    m->offered = m->answered = 0;
+    m->offered = m->answered = m->live = 0;
+    m->last_offered = 0;
     m->refused = 0;
     m->taken = false;
-    for (n = client->endpoints.next; n != &client->endpoints && err == 0;
-         n = n->next) {
-        struct inl_client_endpoint *e =
-            inl_container(n, struct inl_client_endpoint, node);
-
-        err = inl_session_offer(s, e->route, inl_str(e->text));
-        m->offered++;
-    }
-    return err;
+    return offer_waiting(m, s);
 }
 
 static void leave_gone(struct inl_client_server *s);
@@ -65,6 +141,7 @@ static void check_taken(struct inl_client_member *m)
 static void on_hello(struct inl_remote *r)
 {
     check_taken(member_of(r));
+    tell_waiting(member_of(r));
 }
 
 static void on_routed(struct inl_remote *r, uint32_t route, int err,
@@ -565,7 +642,7 @@ void inl_client_servers_free(struct inlets_client *client)
 }
 
 void inl_client_tell_offer(struct inlets_client *client,
-                           const struct inl_client_endpoint *e)
+                           const struct inl_client_endpoint *e, bool instead)
 {
     struct inl_list *n, *nt, *l, *lt;
 
@@ -578,8 +655,10 @@ void inl_client_tell_offer(struct inlets_client *client,
         if (s == NULL) {
             continue; /* offered with the next one */
         }
-        m->offered++;
-        if (inl_session_offer(s, e->route, inl_str(e->text)) == INLETS_ENOMEM) {
+        if (waits(m, e->node.prev) ||
+            m->live >= INL_SESSION_MAX_ROUTES + (instead ? 1 : 0)) {
+            inl_env_later(inl_client_env(client), &client->offers);
+        } else if (offer(m, s, e) == INLETS_ENOMEM) {
             inl_session_close(s, INLETS_ENOMEM); /* the next one has it */
         }
     }
@@ -591,11 +670,17 @@ void inl_client_tell_withdraw(struct inlets_client *client, uint32_t route)
 
     inl_client_each_member(client, n, nt, l, lt)
     {
-        struct inl_session *s = inl_remote_session(
-            &inl_container(l, struct inl_client_member, node)->remote);
+        struct inl_client_member *m =
+            inl_container(l, struct inl_client_member, node);
+        struct inl_session *s = inl_remote_session(&m->remote);
 
-        if (s != NULL && inl_session_withdraw(s, route) == INLETS_ENOMEM) {
+        if (s == NULL || route > m->last_offered) {
+            continue;
+        }
+        m->live--;
+        if (inl_session_withdraw(s, route) == INLETS_ENOMEM) {
             inl_session_close(s, INLETS_ENOMEM);
         }
     }
+    inl_env_later(inl_client_env(client), &client->offers);
 }

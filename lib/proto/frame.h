@@ -90,6 +90,7 @@ struct inl_hello {
     uint64_t ticket; /* the session's name for its lanes' handshakes */
     uint8_t secret[INL_TICKET_SECRET_LEN]; /* of lane 0 */
     uint32_t resume_ms; /* how long a lane may be without a websocket */
+    bool no_resume;     /* both sides: it may not at all (said as 0 ms) */
     uint32_t lanes;     /* at most, of this session; both sides */
     uint32_t spread_ms; /* spread your first retry over so long */
 };

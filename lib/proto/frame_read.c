@@ -178,6 +178,7 @@ static int take_known_param(struct hello_reader *h, uint32_t key,
         return take_ticket(h, value);
     case HELLO_RESUME:
         h->hello.resume_ms = take_u32(value);
+        h->hello.no_resume = h->hello.resume_ms == 0;
         break;
     case HELLO_LANES:
         h->hello.lanes = take_u32(value);

@@ -85,7 +85,8 @@ int inl_frame_put_hello(struct inl_queue *q, const struct inl_hello *hello)
     p = put_u16(put_u16(p, HELLO_AGENT), hello->agent.len);
     p = put_slice(p, hello->agent);
     p = put_ticket(p, hello);
-    p = put_u32_if(p, HELLO_RESUME, hello->resume_ms);
+    p = hello->no_resume ? put_u32_param(p, HELLO_RESUME, 0)
+                         : put_u32_if(p, HELLO_RESUME, hello->resume_ms);
     p = put_u32_if(p, HELLO_LANES, hello->lanes);
     p = put_u32_if(p, HELLO_SPREAD, hello->spread_ms);
     (void)put_header(buf, INL_FRAME_HELLO, 0,

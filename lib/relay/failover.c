@@ -31,6 +31,7 @@ struct call {
     struct inl_flow in, out;
     struct inl_target *target; /* valid while `watch` is linked */
     struct inl_list watch;
+    struct inl_list parked; /* linked: the target has it and has not sent it */
     struct inl_trial trial;
     struct inl_route *route;      /* for the first try; else NULL: it may go */
     struct inl_request req;       /* its texts are in `text` */
@@ -76,6 +77,7 @@ static void call_free(struct inl_later *later)
 /* What became of the present try. */
 static void conclude(struct call *c, enum inl_outcome outcome)
 {
+    inl_list_remove(&c->parked);
     if (inl_list_linked(&c->watch)) {
         inl_list_remove(&c->watch);
         inl_router_outcome(c->failover->router, c->target, c->trial, outcome);
@@ -342,6 +344,35 @@ static void look(struct inl_timer *timer)
     }
 }
 
+/* It was never sent: whoever is well may have it. */
+static void unpark(struct call *c)
+{
+    const struct inl_pick pick = pick_of(c);
+
+    if (c->kept && c->tries < INL_FAILOVER_TRIES && inl_flow_tied(&c->in) &&
+        inl_router_has_good(c->failover->router, c->req.host, c->req.path,
+                            &pick)) {
+        conclude(c, INL_OUTCOME_NONE);
+        inl_flow_stop(&c->out, INLETS_ECANCELED);
+        move_on(c, INLETS_EUNAVAILABLE);
+    }
+}
+
+/* Any of them may end meanwhile: it is in one of the two lists until then. */
+static void wake(struct inl_later *later)
+{
+    struct inl_failover *f = inl_container(later, struct inl_failover, wake);
+    struct inl_list todo;
+    struct inl_list *n;
+
+    inl_list_init(&todo);
+    inl_list_splice(&todo, &f->parked);
+    while ((n = inl_list_pop(&todo)) != NULL) {
+        inl_list_push_back(&f->parked, n);
+        unpark(inl_container(n, struct call, parked));
+    }
+}
+
 /* ---- from the target -------------------------------------------------- */
 
 /* Tells the visitor its target, if there is room for one more field. */
@@ -437,6 +468,11 @@ static void out_hold(struct inl_flow *f, bool held)
     struct call *c = inl_container(f, struct call, out);
 
     c->held_up = held;
+    if (!held) {
+        inl_list_remove(&c->parked);
+    } else if (c->opening && !inl_list_linked(&c->parked)) {
+        inl_list_push_back(&c->failover->parked, &c->parked);
+    }
     inl_flow_hold(&c->in, held);
 }
 
@@ -575,6 +611,7 @@ static struct call *call_new(struct inl_failover *f,
     inl_later_init(&c->free, call_free);
     inl_list_init(&c->node);
     inl_list_init(&c->watch);
+    inl_list_init(&c->parked);
     inl_list_push_back(&f->calls, &c->node);
     return c;
 }
@@ -657,7 +694,8 @@ static int failover_open(struct inl_service *s, const struct inl_request *req,
         return INLETS_ENOROUTE;
     }
     repeatable = is_repeatable(req->head, &safe);
-    if (!safe && !by_cookie && !inl_route_has_choice(route)) {
+    if (!safe && !by_cookie && !inl_route_has_choice(route) &&
+        !inl_route_is_lost(route)) {
         return pass_straight(f, route, req, caller);
     }
     c = by_cookie ? call_new_stripped(f, req) : call_new(f, req, req->head);
@@ -677,12 +715,17 @@ void inl_failover_init(struct inl_failover *f, struct inl_env *env,
     *f = (struct inl_failover){
         .service = {&failover_ops}, .env = env, .router = router};
     inl_list_init(&f->calls);
+    inl_list_init(&f->parked);
+    inl_later_init(&f->wake, wake);
+    router->on_added = &f->wake;
 }
 
 void inl_failover_fini(struct inl_failover *f)
 {
     struct inl_list *n;
 
+    f->router->on_added = NULL;
+    inl_list_remove(&f->wake.node);
     while ((n = f->calls.next) != &f->calls) {
         struct call *c = inl_container(n, struct call, node);
 

@@ -13,7 +13,10 @@
  *
  * Each try goes to a target that was not tried before. A request that has no
  * choice of targets is passed straight on, but for the safe methods: the
- * second target may be the same client, back after its link died unseen. */
+ * second target may be the same client, back after its link died unseen.
+ *
+ * A request that waits unsent in its target (flow `hold` from within `open`,
+ * until it is taken back) goes to another as soon as one comes that is well. */
 #ifndef INL_RELAY_FAILOVER_H
 #define INL_RELAY_FAILOVER_H
 
@@ -30,12 +33,14 @@ struct inl_failover {
     struct inl_service service;
     struct inl_env *env;
     struct inl_router *router;
-    struct inl_list calls; /* requests that are not answered yet */
+    struct inl_list calls;  /* requests that are not answered yet */
+    struct inl_list parked; /* those that wait unsent */
+    struct inl_later wake;  /* a target has come: is it one for them? */
 };
 
 void inl_failover_init(struct inl_failover *f, struct inl_env *env,
                        struct inl_router *router);
-/* Stops all that it carries with INLETS_ECLOSED. */
+/* Stops all that it carries with INLETS_ECLOSED. The router is still there. */
 void inl_failover_fini(struct inl_failover *f);
 
 #endif

@@ -85,6 +85,7 @@ void inl_reconnect_ready(struct inl_reconnect *r)
     if (move(r, INL_RECONNECT_READY)) {
         r->ready_ms = r->env->now_ms;
         r->failures = 0;
+        r->crowd_ms = 0;
     }
 }
 
@@ -102,12 +103,31 @@ static uint64_t slow_wait(struct inl_reconnect *r)
     return 1 + below(r, r->slow_ms);
 }
 
+/* See reconnect.h. */
+static uint64_t crowd_wait(struct inl_reconnect *r, uint32_t spread_ms)
+{
+    uint64_t most;
+
+    if (spread_ms != r->crowd_ms) {
+        r->crowd_ms = spread_ms;
+        r->slow_ms = spread_ms;
+        return below(r, spread_ms);
+    }
+    r->slow_ms = r->slow_ms * 2 < r->max_ms ? r->slow_ms * 2 : r->max_ms;
+    most = r->slow_ms > spread_ms ? r->slow_ms : spread_ms;
+    return spread_ms + below(r, most - spread_ms);
+}
+
 static uint64_t backoff_ms(struct inl_reconnect *r, uint32_t spread_ms)
 {
     uint64_t ms = INL_RECONNECT_FIRST_MS;
 
+    if (spread_ms > 0) {
+        return crowd_wait(r, spread_ms);
+    }
+    r->crowd_ms = 0;
     if (r->failures == 0) {
-        return below(r, spread_ms);
+        return 0;
     }
     if (r->env->now_ms - r->row_ms >= INL_RECONNECT_QUICK_MS) {
         return slow_wait(r);

@@ -71,6 +71,7 @@ static void line_init(struct inl_remote_line *line, struct inl_remote *r,
         .dialer = r->config.dialer,
         .host = r->config.host,
         .port = r->config.port,
+        .known = &r->known,
         .authority = r->config.authority,
         .target = r->config.target,
         .agent = r->config.agent,
@@ -161,6 +162,9 @@ int64_t inl_remote_line_lost(struct inl_remote_line *line, int err,
         is_urgent(line) && r->config.retry_max_ms > INL_REMOTE_URGENT_MS
             ? INL_REMOTE_URGENT_MS
             : r->config.retry_max_ms;
+    if (is_urgent(line) && spread_ms > INL_REMOTE_URGENT_SPREAD_MS) {
+        spread_ms = INL_REMOTE_URGENT_SPREAD_MS;
+    }
     return (int64_t)inl_reconnect_lost(
         &line->reconnect, r->refused != 0 ? r->config.refused_retry_ms : 0,
         spread_ms);
@@ -179,8 +183,15 @@ static void tunnel_free(struct inl_later *later)
 
 static void note_spread(struct inl_remote *r, const struct inl_session *s)
 {
-    if (s->peer.version != 0) { /* it said hello */
-        r->spread_ms = s->peer.spread_ms;
+    const struct inl_remote_tunnel *t = s->owner;
+    uint32_t told = s->peer.spread_ms < INL_REMOTE_SPREAD_MAX_MS
+                        ? s->peer.spread_ms
+                        : INL_REMOTE_SPREAD_MAX_MS;
+
+    if (s->peer.version != 0 && /* it said hello */
+        (told >= r->spread_ms ||
+         s->env->now_ms - t->since_ms >= INL_REMOTE_SPREAD_KEPT_MS)) {
+        r->spread_ms = told;
     }
 }
 
@@ -358,7 +369,7 @@ static void want_lost(struct inl_remote_tunnel *t, unsigned lane,
         s->env->now_ms - line->began_ms >= INL_REMOTE_STALE_MS) {
         inl_uplink_cancel(&line->uplink); /* over the way that just died */
         inl_reconnect_kept(&line->reconnect);
-        wait = inl_remote_line_lost(line, t->lost_err, 0);
+        wait = inl_remote_line_lost(line, t->lost_err, spread_of(r, t));
     } else if (line->reconnect.state != INL_RECONNECT_DIALING) {
         wait = inl_remote_line_lost(line, t->lost_err, spread_of(r, t));
     }

@@ -28,6 +28,19 @@ struct inl_remote;
  * jitter): a growing backoff would miss the end of an outage, and with it the
  * resume window. */
 #define INL_REMOTE_URGENT_MS 1000u
+/* Its first attempt is at once, whatever the crowd; those behind it are this
+ * far apart at least, if the crowd's spread is as long: a server that is dead
+ * must not have thousands of urgent lanes knock several times a second. Four
+ * or more attempts fit into the usual resume window. */
+#define INL_REMOTE_URGENT_SPREAD_MS 2000u
+/* A server that was restarted has few clients at first and tells them a small
+ * spread, or none, while its thousand are still on their way. So a smaller
+ * one is believed only from a session that has lasted longer than all of them
+ * take to return; should the server die again before, the old one holds. */
+#define INL_REMOTE_SPREAD_KEPT_MS 60000u
+/* A server must not be able to send its clients away for days: 15,000 clients
+ * at 50 a second. */
+#define INL_REMOTE_SPREAD_MAX_MS 300000u
 
 enum inl_remote_state {
     INL_REMOTE_IDLE,
@@ -111,6 +124,7 @@ struct inl_remote {
     struct inl_list lines;
     struct inl_list tunnels;           /* struct inl_remote_tunnel.node */
     struct inl_remote_tunnel *current; /* NULL: none */
+    struct inl_dial_known known;       /* where it was found before */
     uint32_t spread_ms;                /* what the server said last */
     int refused; /* why it refused us last; 0 after a hello */
     bool draining, closed, is_over;

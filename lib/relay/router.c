@@ -190,6 +190,9 @@ int inl_router_add(struct inl_router *r, const struct inl_endpoint *endpoint,
     t->outlier = (struct inl_outlier){0};
     t->route = route;
     inl_list_push_back(&route->targets, &t->node);
+    if (r->on_added != NULL) {
+        inl_env_later(r->env, r->on_added);
+    }
     return 0;
 }
 
@@ -262,6 +265,14 @@ struct inl_route *inl_router_match(const struct inl_router *r,
 bool inl_route_has_choice(const struct inl_route *route)
 {
     return route->targets.next != route->targets.prev;
+}
+
+bool inl_route_is_lost(const struct inl_route *route)
+{
+    struct inl_target *t =
+        inl_container(route->targets.next, struct inl_target, node);
+
+    return t->health != NULL && t->health(t) == INL_HEALTH_LOST;
 }
 
 /* ---- which target ----------------------------------------------------- */

@@ -50,6 +50,7 @@ struct inl_router {
     size_t nroutes;
     enum inl_stick stick; /* may be set at any time */
     uint64_t last_serial;
+    struct inl_later *on_added; /* runs when targets have come; NULL: nobody */
 };
 
 /* What a request asks of the targets. All zero: any. */
@@ -93,6 +94,8 @@ struct inl_route *inl_router_match(const struct inl_router *r,
                                    struct inlets_slice host,
                                    struct inlets_slice path);
 bool inl_route_has_choice(const struct inl_route *route);
+/* Will a request for its next target wait for a websocket? */
+bool inl_route_is_lost(const struct inl_route *route);
 int inl_route_pick(struct inl_router *r, struct inl_route *route,
                    const struct inl_pick *pick, struct inl_target **ret_target);
 

@@ -392,6 +392,10 @@ static int put_hello(struct inl_session *s,
         memcpy(hello.secret, sl->secret, sizeof(hello.secret));
         hello.resume_ms = s->resume_ms;
     }
+    if (s->role == INL_SESSION_ANSWERER) {
+        hello.resume_ms = s->resume_ms;
+        hello.no_resume = s->resume_ms == 0;
+    }
     hello.spread_ms = config->spread_ms;
     err = inl_frame_put_hello(&sl->control, &hello);
     inl_wipe(hello.secret, sizeof(hello.secret));

@@ -29,8 +29,11 @@ enum inl_session_role { INL_SESSION_OPENER, INL_SESSION_ANSWERER };
 #define INL_SESSION_PRESSURE_BYTES (64u * 1024)
 #define INL_SESSION_RELIEF_BYTES (4u * 1024 * 1024)
 #define INL_SESSION_STALL_MS 2000u
-/* Endpoints of one client, against a table that only grows. */
+/* Endpoints of one client, against a table that only grows. A client offers no
+ * more; the opener takes SPARE_ROUTES above it, so that one can be offered
+ * before the one that it replaces is withdrawn. */
 #define INL_SESSION_MAX_ROUTES 1024u
+#define INL_SESSION_SPARE_ROUTES 1u
 /* Heads and control frames that wait for the link: beyond it new requests get
  * a 503 and large answers are refused, against a link that stands still. */
 #define INL_SESSION_CONTROL_BYTES (4u * 1024 * 1024)

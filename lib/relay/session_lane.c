@@ -164,6 +164,10 @@ void inl_session_lanes_set_resume(struct inl_session *s)
         ms = s->peer.ticket == 0                ? 0
              : s->peer.resume_ms < s->resume_ms ? s->peer.resume_ms
                                                 : s->resume_ms;
+    } else if (s->peer.no_resume) { /* nobody would come for it */
+        ms = 0;
+    } else if (s->peer.resume_ms != 0 && s->peer.resume_ms < ms) {
+        ms = s->peer.resume_ms;
     }
     for (unsigned i = 0; i < s->nlanes; i++) {
         s->lanes[i]->lane.resume_ms = ms;
@@ -220,6 +224,7 @@ static void unpark(struct inl_session_lane *sl)
 
         s->nparked--;
         inl_stream_take_lane(st, sl);
+        inl_flow_hold(&st->flow, false);
     }
     if (s->nparked == 0) {
         inl_timer_off(s->env, &s->park_timer);

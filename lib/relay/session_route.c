@@ -11,6 +11,8 @@
 #include "relay/session_lane.h"
 #include <string.h>
 
+_Static_assert(INL_SESSION_MAX_ROUTES == 1024, "take_route names it");
+
 /* A client's endpoint, as the opener sees it. */
 struct session_route {
     struct inl_map_node node;
@@ -115,7 +117,10 @@ static int take_route(struct inl_session *s, uint32_t id,
     struct session_route *r;
     int err = inl_endpoint_parse(text, &endpoint);
 
-    if (err == 0 && s->routes.count >= INL_SESSION_MAX_ROUTES) {
+    if (err == 0 &&
+        s->routes.count >= INL_SESSION_MAX_ROUTES + INL_SESSION_SPARE_ROUTES) {
+        *ret_why =
+            INL_LIT("an exit node takes at most 1024 endpoints of one client");
         err = INLETS_ELIMIT;
     }
     if (err != 0) {
@@ -187,6 +192,8 @@ static int route_open(struct inl_service *service,
     inl_flow_tie(caller, &st->flow);
     if (sl != NULL) {
         inl_lane_wake(&sl->lane);
+    } else {
+        inl_flow_hold(&st->flow, true); /* until unpark sends it */
     }
     if (s->last_stream >= 0x7fffffff) { /* ids are never reused */
         inl_session_drain(s, 0, INL_LIT("out of stream numbers"));

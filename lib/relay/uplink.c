@@ -199,7 +199,10 @@ static void attempt_timeout(struct inl_timer *timer)
 {
     struct inl_uplink *u = inl_container(timer, struct inl_uplink, timer);
 
-    fail(u, INLETS_ETIMEDOUT, u->link == NULL ? "connect" : "handshake");
+    fail(u, INLETS_ETIMEDOUT,
+         u->link != NULL        ? "handshake"
+         : u->dial.step != NULL ? u->dial.step
+                                : "connect");
 }
 
 void inl_uplink_init(struct inl_uplink *u,
@@ -232,6 +235,7 @@ void inl_uplink_start(struct inl_uplink *u, struct inlets_slice token,
     u->dial = (struct inl_dial){.host = u->config.host,
                                 .port = u->config.port,
                                 .due_ms = due,
+                                .known = u->config.known,
                                 .done = dial_done};
     err = inl_timer_at(u->config.env, &u->timer, due);
     if (err == 0) {

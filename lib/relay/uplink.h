@@ -16,6 +16,7 @@ struct inl_uplink_config {
     struct inl_dialer *dialer;
     const char *host; /* to connect to; outlives the uplink */
     unsigned port;
+    struct inl_dial_known *known;  /* of host; outlives the uplink, or NULL */
     struct inlets_slice authority; /* for the Host field */
     struct inlets_slice target;    /* "/tunnel" */
     struct inlets_slice agent;

@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 
-from lib.house import (CONNECTED, Client, check, equal, free_port, soon, test)
+from lib.house import (CONNECTED, Client, check, equal, free_port, soon, test,
+                       within)
 from lib.origin import hello, named
 from lib.wire import Cut, Garbage
 
@@ -239,6 +240,68 @@ def sighup_with_a_broken_file_changes_nothing(w):
     soon(lambda: body_of(server, 'b.local') == hello_body(), 5, 'mended')
 
 
+def statuses(server, hosts):
+    """How often which status."""
+    got = {}
+    for host in hosts:
+        status = server.get(host=host).status
+        got[status] = got.get(status, 0) + 1
+    return got
+
+
+@test(timeout=90)
+def sighup_replaces_more_than_there_is_room_for(w):
+    """Old and new ones are more than a session takes, the new ones are not:
+    all of them are served, and one that only changes is never away."""
+    old, new = w.origin(named('old')), w.origin(named('new'))
+    server = w.server()
+    routes = Routes(w, server, *[f'h{n}.local={old.url}' for n in range(700)],
+                    f'a.local={old.url}')
+    routes.client.wait_log('endpoint up', 701)
+    steady = Steady(server, 'a.local')
+    soon(lambda: steady.asked() > 5, 10, 'requests')
+    line = routes.reload(*[f'g{n}.local={new.url}' for n in range(700)],
+                         f'a.local={new.url}')
+    equal(counts(line), (700, 1, 700, 0), 'added, changed, removed, unchanged')
+    routes.client.wait_log('endpoint up', 1402)
+    soon(lambda: steady.bodies.get(b'new', 0) > 5, 5, 'the changed one')
+    steady.stop()
+    equal(statuses(server, [f'g{n}.local' for n in range(700)]), {200: 700},
+          'the new ones')
+    equal(statuses(server, ['h0.local', 'h699.local']), {503: 2}, 'old ones')
+    equal(routes.client.lines('endpoint refused|endpoints wait'), [],
+          'refused or left waiting')
+
+
+@test(timeout=90)
+def more_endpoints_than_an_exit_node_takes(w):
+    """The client says so, and what waits is served when others go: now, and
+    in the next session too."""
+    origin = w.origin(hello)
+    server = w.server()
+    hosts = [f'h{n}.local' for n in range(1030)]
+    routes = Routes(w, server, f'{hosts[0]}={origin.url}')
+    client = routes.client
+    routes.reload(*[f'{host}={origin.url}' for host in hosts])
+    client.wait_log('endpoint up', 1024)
+    line = client.wait_log('endpoints wait until')[0]
+    check('endpoints=6 ' in line and '1024' in line, line)
+    equal(statuses(server, hosts[1020:]), {200: 4, 503: 6}, 'the last ten')
+    routes.reload(*[f'{host}={origin.url}' for host in hosts[4:]])
+    client.wait_log('endpoint up', 1028)
+    check('endpoints=2 ' in client.wait_log('endpoints wait until', 2)[1],
+          client.log[-500:])
+    equal(statuses(server, hosts[1020:]), {200: 8, 503: 2}, 'the last ten')
+    server.kill()
+    again = w.server(port=server.visitors[1])
+    client.wait_log('endpoint up', 1028 + 1024)
+    equal(statuses(again, hosts[1020:]), {200: 8, 503: 2}, 'at the next one')
+    routes.reload(*[f'{host}={origin.url}' for host in hosts[6:]])
+    client.wait_log('endpoints wait no more')
+    client.wait_log('endpoint up', 1028 + 1026)
+    equal(statuses(again, hosts[1020:]), {200: 10}, 'in the end')
+
+
 def hello_body():
     return b'hello from /\n'
 
@@ -292,3 +355,43 @@ def routes_that_come_and_go_leave_nothing(w):
     equal(body_of(server, 'a.local'), b'0', 'in the end')
     soon(lambda: routes.client.fds() <= before + 2, 20,
          f'{routes.client.fds()} descriptors, {before} before')
+
+
+# --- requests that wait for a client ------------------------------------------
+
+@test(alone=True)
+def parked_requests_go_to_who_comes(w):
+    """A POST that waits for a lost client goes to a second one at once. One
+    that was sent when the first came back stays there, and runs once."""
+    gate = w.gate()
+
+    def slow(x):
+        x.read()
+        gate.wait(20)
+        x.reply(200, b'first')
+    first, second = w.origin(slow), w.origin(named('second'))
+    server = w.server()
+    relay = w.relay(server.tunnels)
+    w.client(server, first, via=relay.address)
+    relay.refusing = True
+    relay.cut()
+    time.sleep(0.2)
+    sent = w.visitor(server, timeout=30)
+    sent.ask('POST', '/sent', body=b'once')
+    time.sleep(0.2)
+    relay.refusing = False
+    first.wait(1)
+    relay.refusing = True
+    relay.cut()
+    time.sleep(0.2)
+    parked = w.visitor(server, timeout=30)
+    parked.ask('POST', '/parked', body=b'elsewhere')
+    time.sleep(0.2)
+    w.client(server, second)
+    with within(1.0, 'the parked one'):
+        equal(parked.answer().body, b'second', 'who answered')
+    equal(second.targets(), ['/parked'], 'at the second')
+    relay.refusing = False
+    gate.set()
+    equal(sent.answer().body, b'first', 'who answered the sent one')
+    equal(first.targets(), ['/sent'], 'at the first')

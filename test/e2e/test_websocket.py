@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import struct
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 import zlib
 
 from lib import websocket
-from lib.house import check, equal, soon, test, within
+from lib.house import Failure, check, equal, soon, test, within
 from lib.procs import Program
 from lib.websocket import BINARY, CLOSE, TEXT
 from lib.wire import Cut
@@ -307,7 +306,7 @@ asyncio.run(server() if sys.argv[1] == 'server' else client(sys.argv[2]))
 
 
 def python_with_websockets():
-    """The one that has Debian's python3-websockets; None: it is not there."""
+    """The one that has Debian's python3-websockets."""
     for python in (sys.executable, '/usr/bin/python3'):
         try:
             if subprocess.run([python, '-c', 'import websockets'],
@@ -315,15 +314,14 @@ def python_with_websockets():
                 return python
         except OSError:
             pass
-    return None
+    raise Failure('no Python here can import websockets: '
+                  'install the package python3-websockets')
 
 
 @test()
 def a_real_library_at_both_ends(w):
     """python3-websockets: compression, subprotocols, pings, close codes."""
     python = python_with_websockets()
-    if python is None:
-        return print('not run: there is no python3-websockets')
     script = w.file('library.py', LIBRARY)
     library = w.start(Program, 'library', [python, script, 'server'])
     library.good_exits = (-15,)
@@ -335,47 +333,3 @@ def a_real_library_at_both_ends(w):
                 timeout=30)
     check('all is well' in ran.out, ran.log)
     soon(lambda: library.lines('closed 4001 enough'), 5, 'the close code')
-
-
-NODE = '''
-const ws = new WebSocket(process.argv[2], ['other', 'chat']);
-const big = 'schön'.repeat(200000);
-ws.binaryType = 'arraybuffer';
-ws.onopen = () => { ws.send('text'); ws.send(big);
-                    ws.send(new Uint8Array(3000000)); };
-let at = 0;
-ws.onmessage = (event) => {
-    const good = [(d) => d === 'text', (d) => d === big,
-                  (d) => d.byteLength === 3000000][at++](event.data);
-    if (!good) { console.log('wrong', at); process.exit(1); }
-    if (at === 3) ws.close(4001, 'enough');
-};
-ws.onclose = (event) => {
-    console.log(event.code, event.reason, event.wasClean, ws.protocol);
-    process.exit(event.wasClean ? 0 : 1);
-};
-ws.onerror = () => { console.log('error'); };
-'''
-
-
-@test()
-def the_websocket_of_javascript(w):
-    """The same interface that browsers have, in node, when it is there."""
-    node = shutil.which('node')
-    python = python_with_websockets()
-    if node is None or python is None:
-        return print('not run: there is no node or no python3-websockets')
-    node = [node, '--experimental-websocket']   # until version 22
-    kind = subprocess.run([*node, '-p', 'typeof WebSocket'],
-                          capture_output=True, text=True).stdout.strip()
-    if kind != 'function':
-        return print('not run: this node has no WebSocket')
-    library = w.start(Program, 'library', [
-        python, w.file('library.py', LIBRARY), 'server'])
-    port = soon(lambda: library.lines('port '), 10, 'its port')[0].split()[1]
-    server = w.server()
-    w.client(server, f'http://127.0.0.1:{port}')
-    host, visitors = server.visitors
-    ran = w.run(*node, w.file('client.js', NODE), f'ws://{host}:{visitors}/',
-                code=0, timeout=30)
-    check('4001 enough true chat' in ran.out, ran.log)

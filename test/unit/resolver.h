@@ -4,7 +4,8 @@
  *
  * Names in .test are ours: "A.B.test" has the addresses of A and then those
  * of B, by the tables below. "none.test" does not exist, and "slow.test" has
- * that of "one", once `slow` is posted. */
+ * that of "one", once `slow` is posted; "slow6.A.test" has those of A, but IPv6
+ * ones only once `slow` is posted. */
 #ifndef TEST_UNIT_RESOLVER_H
 #define TEST_UNIT_RESOLVER_H
 
@@ -22,8 +23,12 @@ static const struct {
     const char *name;
     const char *address;
 } hosts[] = {
-    {"one", "127.0.0.1"},    {"two", "127.0.0.2"},          {"six", "::1"},
-    {"local", "fe80::1%lo"}, {"reject", "255.255.255.255"},
+    {"one", "127.0.0.1"},
+    {"two", "127.0.0.2"},
+    {"six", "::1"},
+    {"local", "fe80::1%lo"},
+    {"reject", "255.255.255.255"},
+    {"slow", "127.0.0.1"},
 };
 
 static const char *const dozen[12] = {
@@ -111,7 +116,22 @@ static struct addrinfo **add_label(struct addrinfo **tail, const char *label)
     return tail;
 }
 
-static int our_addresses(const char *name, struct addrinfo **ret)
+/* Takes out what is not of the family. */
+static void keep_family(struct addrinfo **list, int family)
+{
+    while (family != AF_UNSPEC && *list != NULL) {
+        struct addrinfo *ai = *list;
+
+        if (ai->ai_family == family) {
+            list = &ai->ai_next;
+        } else {
+            *list = ai->ai_next;
+            free(ai);
+        }
+    }
+}
+
+static int our_addresses(const char *name, int family, struct addrinfo **ret)
 {
     struct addrinfo **tail = ret;
     size_t n;
@@ -126,6 +146,7 @@ static int our_addresses(const char *name, struct addrinfo **ret)
         }
         tail = add_label(tail, label);
     }
+    keep_family(ret, family);
     return *ret == NULL ? EAI_NONAME : 0;
 }
 
@@ -139,13 +160,13 @@ int getaddrinfo(const char *name, const char *service,
     size_t n = strlen(name);
     resolver_fn real;
 
-    if (strcmp(name, "slow.test") == 0) {
+    if ((strcmp(name, "slow.test") == 0 && req->ai_family != AF_INET6) ||
+        (strncmp(name, "slow6.", 6) == 0 && req->ai_family == AF_INET6)) {
         uv_sem_post(&slow_asked);
         uv_sem_wait(&slow);
-        return our_addresses("one.test", pai);
     }
     if (n > 5 && strcmp(name + n - 5, ".test") == 0) {
-        return our_addresses(name, pai);
+        return our_addresses(name, req->ai_family, pai);
     }
     *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
     return real(name, service, req, pai);

@@ -408,6 +408,108 @@ static void test_attempts_are_bounded(void **state)
     }
 }
 
+/* --- Resolving (RFC 8305 section 3) -------------------------------------- */
+
+/* The IPv6 answer never comes. */
+static void test_one_family_does_not_wait_for_the_other(void **state)
+{
+    struct rig *r = *state;
+    struct end client = {.rig = r, .room = 1, .to_send = 1};
+    struct end server = {.room = 1};
+    struct inl_listener *l = listen_at(r, "127.0.0.1:0", &server);
+    struct call call;
+    uint64_t began = uv_now(&r->uv);
+
+    assert_int_equal(call_start(&call, &client, "slow6.one.test",
+                                inl_listener_port(l), 9000),
+                     0);
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(call.err, 0);
+    assert_true(uv_now(&r->uv) - began >= 50);
+    RUN_UNTIL(r, client.gone && server.gone);
+    assert_true(r->loop.live > 0);
+    inl_listener_close(l);
+    drain_slow(r);
+}
+
+/* It comes when the IPv4 address is being tried, which is silent. */
+static void test_late_family_joins_the_race(void **state)
+{
+    struct rig *r = *state;
+    struct end client = {.rig = r, .room = 1, .to_send = 1};
+    struct end server = {.room = 1};
+    struct inl_listener *l;
+    struct call call;
+    struct hole h;
+
+    if (!has_ipv6()) {
+        skip();
+    }
+    l = listen_at(r, "[::1]:0", &server);
+    hole_open_at(&h, "127.0.0.1", inl_listener_port(l));
+    assert_int_equal(call_start(&call, &client, "slow6.one.six.test",
+                                inl_listener_port(l), 9000),
+                     0);
+    rig_pass(r, 120);
+    assert_string_equal(call.dial.step, "connect");
+    uv_sem_post(&slow);
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(call.err, 0);
+    RUN_UNTIL(r, client.gone && server.gone);
+    inl_listener_close(l);
+    hole_close(&h);
+    drain_slow(r);
+}
+
+/* A server that refuses is not hidden by a resolver that is half dead. */
+static void test_refusal_does_not_wait_for_the_resolver(void **state)
+{
+    unsigned port;
+    int fd = dead_port(&port);
+
+    assert_true(expect_error(*state, "slow6.one.test", port, 9000,
+                             INLETS_EREFUSED, "connect") < 4000);
+    drain_slow(*state);
+    (void)close(fd);
+}
+
+static void dial_known(struct rig *r, const char *host,
+                       struct inl_dial_known *known)
+{
+    struct end client = {.rig = r, .room = 1, .to_send = 1};
+    struct end server = {.room = 1};
+    struct inl_listener *l = listen_at(r, "127.0.0.1:0", &server);
+    struct call call;
+
+    assert_int_equal(
+        call_start(&call, &client, host, inl_listener_port(l), 9000), 0);
+    call.dial.known = known; /* it begins at the end of the turn */
+    RUN_UNTIL(r, call.done > 0);
+    assert_int_equal(call.err, 0);
+    RUN_UNTIL(r, client.gone && server.gone);
+    inl_listener_close(l);
+    assert_string_equal(known->addresses[0], "127.0.0.1");
+}
+
+/* A name was found once, and then the resolver fails, and then it is silent. */
+static void test_known_addresses_are_kept(void **state)
+{
+    struct rig *r = *state;
+    struct inl_dial_known known = {.addresses = {"127.0.0.9", "127.0.0.8"}};
+    struct inl_dial_known none = {.addresses = {""}};
+
+    dial_known(r, "one.test", &known);
+    assert_string_equal(known.addresses[1], "127.0.0.9");
+    assert_string_equal(known.addresses[2], "127.0.0.8");
+    dial_known(r, "none.test", &known);
+    assert_string_equal(known.addresses[1], "127.0.0.9");
+    dial_known(r, "slow.test", &known);
+    assert_true(r->loop.live > 0); /* it was not the resolver */
+    drain_slow(r);
+    dial_known(r, "one.test", &none);
+    assert_string_equal(none.addresses[1], "");
+}
+
 /* --- Cancel -------------------------------------------------------------- */
 
 static void cancel_twice(struct rig *r, struct call *call)
@@ -698,6 +800,10 @@ int main(void)
         NET_TEST(test_refusals_do_not_wait),
         NET_TEST(test_families_take_turns),
         NET_TEST(test_attempts_are_bounded),
+        NET_TEST(test_one_family_does_not_wait_for_the_other),
+        NET_TEST(test_late_family_joins_the_race),
+        NET_TEST(test_refusal_does_not_wait_for_the_resolver),
+        NET_TEST(test_known_addresses_are_kept),
         NET_TEST(test_cancel_at_once),
         NET_TEST(test_cancel_while_resolving),
         NET_TEST(test_cancel_many_while_resolving),

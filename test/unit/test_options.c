@@ -472,6 +472,39 @@ static void wrong_clients_are_named(void **state)
     cmd_client_options_fini(&c.o);
 }
 
+static void urls_are_shown_without_secrets(void **state)
+{
+    static const char *const shown[][2] = {
+        {"ws://me:hush@h:1/?token=hush", "ws://...@h:1/?..."},
+        {"me:hush@h", "...@h"},
+        {"http://h/p#hush", "http://h/p#..."},
+        {"http://me:hu@sh@h/", "http://...@h/"},
+        {"http://me:hu/sh@h/", "http://...@h/"},
+        {"http://me:hu?sh@h/", "http://..."},
+        {"http://h/?t=hush@hush", "http://..."},
+        {"a/b=me:hush@h", "a/b=...@h"},
+        {"http://h:1/p", "http://h:1/p"},
+        {"@", "..."},
+        {"", ""},
+    };
+    struct cmd_problem p;
+    char buf[CMD_URL_SHOWN_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(shown); i++) {
+        (void)cmd_url_shown(shown[i][0], strlen(shown[i][0]), buf);
+        assert_string_equal(buf, shown[i][1]);
+    }
+    for (int err = INLETS_EINVAL; err != 0;
+         err = err == INLETS_EINVAL      ? INLETS_EINSECURE
+               : err == INLETS_EINSECURE ? INLETS_ENOTSUP
+                                         : 0) {
+        cmd_client_explain_url("ws://me:hush@h/?token=hush", err, &p);
+        assert_null(strstr(p.text, "hush"));
+        assert_non_null(strstr(p.text, "ws://...@h/?..."));
+    }
+}
+
 /* --- secrets ---------------------------------------------------------------*/
 
 static void the_environment_is_wiped(void **state)
@@ -646,9 +679,17 @@ static const struct {
     {"b=https://y\n", "%s, line 1: 'b=https://y': not supported by this "
                       "build; upstreams are reached by http://"},
     {"\n\nb=http://u@y\n",
-     "%s, line 3: 'b=http://u@y': a user or a password cannot be part of "
+     "%s, line 3: 'b=http://...@y': a user or a password cannot be part of "
      "it; write it like "
      "example.com/api=http://127.0.0.1:3000"},
+    {"b=http://me:hush@y/p?token=hush\n",
+     "%s, line 1: 'b=http://...@y/p?...': a query or a fragment cannot be part "
+     "of it; write it like example.com/api=http://127.0.0.1:3000"},
+    {"a=http://me:hush@y/?token=hush\n",
+     "%s, line 1: two upstreams for a: http://x and http://...@y/?...; keep "
+     "one"},
+    {"b=http://me:hush@y,,\n", "%s, line 1: 'b=http://...@y,,' has an empty "
+                               "item"},
 };
 
 static void broken_files_are_named(void **state)
@@ -687,6 +728,7 @@ int main(void)
         cmocka_unit_test(clients_follow_several_servers),
         cmocka_unit_test(clients_choose_how_data_is_carried),
         cmocka_unit_test(wrong_clients_are_named),
+        cmocka_unit_test(urls_are_shown_without_secrets),
         cmocka_unit_test(the_environment_is_wiped),
         cmocka_unit_test(token_files_are_read),
         cmocka_unit_test(token_files_have_a_bound),

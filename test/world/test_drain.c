@@ -99,6 +99,112 @@ static void test_requests_during_drain(void **state)
     }
 }
 
+/* ---- a crowd ---------------------------------------------------------- */
+
+#define CROWD 1000u
+#define CROWD_SPREAD_MS 20000u
+#define CROWD_TRIES 100000u
+
+/* A thousand reconnect machines, and a server that is away until back_ms. */
+struct crowd {
+    struct inl_reconnect members[CROWD];
+    bool tries[CROWD]; /* its attempt is to be answered */
+    bool back[CROWD];
+    uint64_t tried[CROWD_TRIES]; /* when */
+    size_t ntried, nback;
+};
+
+static struct crowd crowd; /* too large for the stack */
+
+static void crowd_dial(struct inl_reconnect *r)
+{
+    assert_true(crowd.ntried < CROWD_TRIES);
+    crowd.tries[r->id] = true;
+    crowd.tried[crowd.ntried++] = r->env->now_ms;
+}
+
+static void crowd_lose(struct world *w, uint32_t spread_ms)
+{
+    crowd.nback = 0;
+    for (unsigned i = 0; i < CROWD; i++) {
+        (void)inl_reconnect_lost(&crowd.members[i], 0, spread_ms);
+        crowd.back[i] = false;
+    }
+    world_settle(w);
+}
+
+/* The answers to those who tried. */
+static void crowd_answer(bool is_there)
+{
+    for (unsigned i = 0; i < CROWD; i++) {
+        if (!crowd.tries[i]) {
+            continue;
+        }
+        crowd.tries[i] = false;
+        if (is_there) {
+            inl_reconnect_ready(&crowd.members[i]);
+            crowd.back[i] = true;
+            crowd.nback++;
+        } else {
+            (void)inl_reconnect_lost(&crowd.members[i], 0, CROWD_SPREAD_MS);
+        }
+    }
+}
+
+/* The most attempts in any second. */
+static size_t crowd_peak(void)
+{
+    size_t peak = 0, from = 0;
+
+    for (size_t i = 0; i < crowd.ntried; i++) {
+        while (crowd.tried[i] - crowd.tried[from] >= 1000) {
+            from++;
+        }
+        peak = i + 1 - from > peak ? i + 1 - from : peak;
+    }
+    return peak;
+}
+
+static void crowd_outage(uint64_t seed, uint64_t away_ms)
+{
+    struct world *w = world_new(seed);
+    uint64_t back_ms;
+
+    crowd.ntried = 0;
+    for (unsigned i = 0; i < CROWD; i++) {
+        inl_reconnect_init(&crowd.members[i], &w->env, 30000, crowd_dial);
+        crowd.members[i].id = i;
+        (void)inl_reconnect_beside(&crowd.members[i]);
+        inl_reconnect_ready(&crowd.members[i]);
+        crowd.tries[i] = false;
+    }
+    crowd.ntried = 0;
+    world_run(w, 60000);
+    crowd_lose(w, CROWD_SPREAD_MS);
+    back_ms = w->env.now_ms + away_ms;
+    while (crowd.nback < CROWD) {
+        crowd_answer(w->env.now_ms >= back_ms);
+        world_run(w, 10);
+        assert_true(w->env.now_ms <= back_ms + 35000);
+    }
+    assert_in_range(crowd_peak(), 1, 100);
+    for (unsigned i = 0; i < CROWD; i++) {
+        inl_reconnect_close(&crowd.members[i]);
+    }
+    world_free(w);
+}
+
+/* However long it is away: never 100 in a second, and all are back. */
+static void test_crowd_comes_back_evenly(void **state)
+{
+    static const uint64_t away_ms[] = {0, 1000, 3000, 12000, 25000, 50000};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(away_ms) / sizeof(away_ms[0]); i++) {
+        crowd_outage(i + 1, away_ms[i]);
+    }
+}
+
 /* Fifteen minutes of a bad day, as a trace. */
 static void test_reconnect_trace(void **state)
 {
@@ -325,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_server_drains),
         cmocka_unit_test(test_client_drains),
         cmocka_unit_test(test_requests_during_drain),
+        cmocka_unit_test(test_crowd_comes_back_evenly),
         cmocka_unit_test(test_reconnect_trace),
         cmocka_unit_test(test_visitor_trace),
         cmocka_unit_test(test_failover),

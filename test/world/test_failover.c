@@ -16,6 +16,8 @@ struct part {
     unsigned interim, answer; /* statuses said in open */
     unsigned opened, holds, ends, stopped;
     bool held;
+    bool waits;    /* in open it says that it has not sent it */
+    bool ignores;  /* what comes of the body */
     size_t credit; /* what came of it */
     char body[64];
     size_t len;
@@ -35,6 +37,9 @@ static void part_body(struct inl_flow *f, struct inlets_slice data)
 {
     struct part *p = inl_container(f, struct part, flow);
 
+    if (p->ignores) {
+        return;
+    }
     WORLD_CHECK(p->len + data.len < sizeof(p->body));
     memcpy(p->body + p->len, data.ptr, data.len);
     p->len += data.len;
@@ -94,6 +99,9 @@ static int part_open(struct inl_service *s, const struct inl_request *req,
     }
     inl_flow_init(&p->flow, &part_ops);
     inl_flow_tie(caller, &p->flow);
+    if (p->waits) {
+        inl_flow_hold(&p->flow, true);
+    }
     if (p->interim != 0) {
         say_head(p, p->interim);
     }
@@ -317,6 +325,86 @@ static void test_doubt_is_no_reason(void **state)
     }
 }
 
+static enum inl_health lost(struct inl_target *target)
+{
+    (void)target;
+    return INL_HEALTH_LOST;
+}
+
+/* Only the first target is there; a request of any method waits in it, unsent,
+ * with a body of `bytes`. */
+static void trio_park(struct trio *t, size_t bytes)
+{
+    static const char zeros[INL_FAILOVER_HOLD_BYTES + 1];
+
+    trio_open(t);
+    inl_router_remove(&t->router, &t->part[1].target);
+    inl_router_remove(&t->router, &t->part[2].target);
+    t->part[0].target.health = lost;
+    t->part[0].waits = true;
+    t->part[0].ignores = true;
+    world_settle(t->w);
+    assert_int_equal(trio_ask(t, "POST", INLETS_LENGTH_UNKNOWN), 0);
+    assert_true(t->caller.held);
+    if (bytes > 0) {
+        inl_flow_body(&t->caller.flow, inl_slice(zeros, bytes));
+    }
+    t->part[0].ignores = false;
+}
+
+static void trio_come(struct trio *t, unsigned i)
+{
+    struct inl_endpoint any;
+
+    assert_int_equal(inl_endpoint_parse(INL_LIT(""), &any), 0);
+    assert_int_equal(inl_router_add(&t->router, &any, &t->part[i].target), 0);
+    world_settle(t->w);
+}
+
+/* What waits unsent goes to another at once when one comes that is well. */
+static void test_parked_goes_to_who_comes(void **state)
+{
+    struct trio t;
+
+    (void)state;
+    trio_park(&t, 0);
+    inl_flow_body(&t.caller.flow, INL_LIT("hi"));
+    t.part[1].target.health = lost;
+    trio_come(&t, 1);
+    assert_int_equal(t.part[1].opened, 0);
+    trio_come(&t, 2);
+    assert_int_equal(t.part[0].stopped, 1);
+    expect_body(&t.part[2], "hi");
+    assert_false(t.caller.held);
+    say_head(&t.part[2], 200);
+    assert_ptr_equal(t.caller.flow.peer, &t.part[2].flow);
+    inl_flow_stop(&t.caller.flow, INLETS_ECANCELED);
+    trio_close(&t);
+}
+
+/* It has been sent meanwhile, and its target is lost once more; or more of it
+ * has come than is kept here; or it is over. */
+static void test_not_parked_stays(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        struct trio t;
+
+        trio_park(&t, i == 1 ? INL_FAILOVER_HOLD_BYTES + 1 : 0);
+        if (i == 0) {
+            inl_flow_hold(&t.part[0].flow, false);
+            inl_flow_hold(&t.part[0].flow, true);
+        } else if (i == 2) {
+            inl_flow_stop(&t.caller.flow, INLETS_ECANCELED);
+        }
+        trio_come(&t, 2);
+        assert_int_equal(t.part[2].opened, 0);
+        assert_int_equal(t.part[0].stopped, i == 2);
+        inl_flow_stop(&t.caller.flow, INLETS_ECANCELED);
+        trio_close(&t);
+    }
+}
+
 /* Whatever cannot be had: the caller is told, or it all arrives. */
 static void test_out_of_memory(void **state)
 {
@@ -363,6 +451,8 @@ int main(void)
         cmocka_unit_test(test_passed_over_at_once),
         cmocka_unit_test(test_an_interim_head_binds),
         cmocka_unit_test(test_doubt_is_no_reason),
+        cmocka_unit_test(test_parked_goes_to_who_comes),
+        cmocka_unit_test(test_not_parked_stays),
         cmocka_unit_test(test_out_of_memory),
     };
 

@@ -156,6 +156,96 @@ static void test_spread_outlives_the_session(void **state)
     assert_in_range(early, 3, 17);
 }
 
+/* A restarted server says "no crowd" at first. That counts only when the
+ * session has lasted. */
+static void test_smaller_spread_is_believed_late(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    begin(&s, 1, 1, 0);
+    inl_session_tell_spread(world_exit_session(s.exit), 4000);
+    world_run(s.w, 2000);
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, 4100);
+    assert_int_equal(s.dev->ups, 2);
+    assert_int_equal(s.dev->remote.spread_ms, 4000);
+    world_run(s.w, 30000);
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, 4100);
+    assert_int_equal(s.dev->ups, 3);
+    assert_int_equal(s.dev->remote.spread_ms, 4000);
+    world_run(s.w, 60000);
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, 20);
+    assert_int_equal(s.dev->ups, 4);
+    assert_int_equal(s.dev->remote.spread_ms, 0);
+    finish(&s);
+}
+
+/* A server cannot send a client away for days. */
+static void test_spread_is_bounded(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    begin(&s, 1, 1, 0);
+    inl_session_tell_spread(world_exit_session(s.exit), UINT32_MAX);
+    world_run(s.w, 2000);
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, INL_REMOTE_SPREAD_MAX_MS + 100);
+    assert_int_equal(s.dev->ups, 2);
+    finish(&s);
+}
+
+/* With requests waiting in a crowd: at once, and then not too often. */
+static void test_urgent_in_a_crowd(void **state)
+{
+    struct scene s;
+    uint64_t before;
+
+    (void)state;
+    begin(&s, 1, 1, 10000);
+    inl_session_tell_spread(world_exit_session(s.exit), 20000);
+    world_get(s.v, "/hang");
+    world_run(s.w, 2000);
+    before = attempts(&s);
+    s.exit->listener->mode = WORLD_REFUSE;
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, 100);
+    assert_true(attempts(&s) > before);
+    world_run(s.w, 9000);
+    assert_in_range(attempts(&s) - before, 4, 7);
+    s.exit->listener->mode = WORLD_ACCEPT;
+    world_run(s.w, 20100);
+    finish(&s);
+}
+
+/* "0 turns it off, on either side": the exit node ends what ran at once, though
+ * its own window is 10 s. */
+static void test_client_does_not_resume(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    begin(&s, 1, 1, 0);
+    begin_download(&s);
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, 1000);
+    assert_true(s.v->gone);
+    assert_int_equal(s.exit->downs, 1);
+    finish(&s);
+    begin(&s, 1, 1, 3000); /* the smaller window counts */
+    begin_download(&s);
+    s.exit->listener->mode = WORLD_REFUSE;
+    world_cut(s.dev->pipe, WORLD_RST);
+    world_run(s.w, 2500);
+    assert_int_equal(s.exit->downs, 0);
+    world_run(s.w, 1500);
+    assert_int_equal(s.exit->downs, 1);
+    finish(&s);
+}
+
 /* In the first second a server that comes back is found within 100 ms. */
 static void test_back_within_100_ms(void **state)
 {
@@ -679,6 +769,10 @@ int main(void)
         cmocka_unit_test(test_first_retry_at_once),
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_spread_outlives_the_session),
+        cmocka_unit_test(test_smaller_spread_is_believed_late),
+        cmocka_unit_test(test_spread_is_bounded),
+        cmocka_unit_test(test_urgent_in_a_crowd),
+        cmocka_unit_test(test_client_does_not_resume),
         cmocka_unit_test(test_back_within_100_ms),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_resume),
