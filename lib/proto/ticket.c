@@ -22,13 +22,18 @@ size_t inl_ticket_format(const struct inl_ticket *t,
     n = snprintf(buf, INL_TICKET_TEXT_MAX + 1, "%016" PRIx64 ".%u.%s.%" PRIu64,
                  t->session, t->lane, secret, t->received);
     inl_wipe(secret, sizeof(secret));
+    if (t->start > 0) {
+        n += snprintf(buf + n, INL_TICKET_TEXT_MAX + 1 - (size_t)n, ".%" PRIu64,
+                      t->start);
+    }
     return (size_t)n;
 }
 
 /* One way to write a number: no leading zero. */
 static bool get_decimal(struct inlets_slice text, uint64_t *ret)
 {
-    return (text.len == 1 || text.ptr[0] != '0') && inl_slice_to_u64(text, ret);
+    return (text.len == 1 || (text.len > 1 && text.ptr[0] != '0')) &&
+           inl_slice_to_u64(text, ret);
 }
 
 /* The part up to the next dot, which is dropped. */
@@ -42,6 +47,15 @@ static struct inlets_slice next_part(struct inlets_slice *rest)
     return part;
 }
 
+/* What is left behind the last dot, if there was one. Never "0". */
+static bool get_start(struct inlets_slice text, struct inlets_slice rest,
+                      uint64_t *ret)
+{
+    bool has_one = rest.len > 0 || text.ptr[text.len - 1] == '.';
+
+    return !has_one || (get_decimal(rest, ret) && *ret > 0);
+}
+
 int inl_ticket_parse(struct inlets_slice text, struct inl_ticket *ret)
 {
     struct inl_ticket t = {0};
@@ -53,7 +67,8 @@ int inl_ticket_parse(struct inlets_slice text, struct inl_ticket *ret)
         !inl_hex_decode(next_part(&rest), session, sizeof(session)) ||
         !get_decimal(next_part(&rest), &lane) || lane >= INL_TICKET_LANES ||
         !inl_hex_decode(next_part(&rest), t.secret, sizeof(t.secret)) ||
-        !get_decimal(rest, &t.received)) {
+        !get_decimal(next_part(&rest), &t.received) ||
+        !get_start(text, rest, &t.start)) {
         return INLETS_EBADMESSAGE;
     }
     for (size_t i = 0; i < sizeof(session); i++) {

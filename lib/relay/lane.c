@@ -528,6 +528,11 @@ int inl_lane_attach(struct inl_lane *lane, struct inl_link *link,
     return 0;
 }
 
+uint64_t inl_lane_start(const struct inl_lane *lane, uint64_t received)
+{
+    return received > lane->tx_acked ? received : lane->tx_acked;
+}
+
 bool inl_lane_can_resume(const struct inl_lane *lane, uint64_t received)
 {
     return (is_up(lane) || lane->state == INL_LANE_LOST) &&

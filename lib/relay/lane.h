@@ -111,6 +111,9 @@ void inl_lane_fini(struct inl_lane *lane);
 int inl_lane_attach(struct inl_lane *lane, struct inl_link *link,
                     enum inl_ws_role role);
 /* May a websocket take over whose other end has got `received` bytes? */
+/* Where sending begins again for a peer that says it has got `received`: more
+ * than that when it has acknowledged more since it said so. */
+uint64_t inl_lane_start(const struct inl_lane *lane, uint64_t received);
 bool inl_lane_can_resume(const struct inl_lane *lane, uint64_t received);
 /* It does: the old one is closed. told: what we said that we have. 0, or
  * INLETS_ENOMEM: then the lane is as lost as before. */

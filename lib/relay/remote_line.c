@@ -257,6 +257,8 @@ static void forgotten(struct inl_remote_line *line, struct inl_link *link)
             return;
         }
         inl_reconnect_close(&line->reconnect);
+    } else if (line->beside) { /* its websocket lives: leave it alone */
+        inl_remote_line_drop(line);
     } else {
         inl_session_forget(line->tunnel->session, line->lane);
         inl_remote_line_drop(line);

@@ -339,6 +339,7 @@ int inl_session_resume(struct inl_session *s, struct inl_link *link,
                        const struct inl_ticket *answer)
 {
     struct inl_session_lane *sl = find_lane(s, shown->lane);
+    uint64_t start = answer->start > 0 ? answer->start : shown->received;
     struct inl_ticket now;
     int err;
 
@@ -347,14 +348,15 @@ int inl_session_resume(struct inl_session *s, struct inl_link *link,
     }
     if (sl == NULL) {
         s->wants_more = false;
-        err = answer->received != 0 ? INLETS_EPROTO
-                                    : add_lane(s, link, answer, INL_WS_CLIENT);
+        err = answer->received != 0 || start != 0
+                  ? INLETS_EPROTO
+                  : add_lane(s, link, answer, INL_WS_CLIENT);
     } else if (!inl_lane_can_resume(&sl->lane, answer->received) ||
-               shown->received > sl->lane.rx_total) {
+               start < shown->received || start > sl->lane.rx_total) {
         err = INLETS_EPROTO;
     } else {
         err = inl_lane_resume(&sl->lane, link, INL_WS_CLIENT, answer->received,
-                              shown->received);
+                              start);
         if (err == 0) {
             memcpy(sl->secret, answer->secret, sizeof(sl->secret));
             inl_session_lane_back(sl);
@@ -422,7 +424,8 @@ static bool may_resume(struct inl_session *s, struct inl_session_lane *sl,
 
     if ((s->state != INL_SESSION_OPEN && s->state != INL_SESSION_DRAINING) ||
         !knows_secret(sl, shown, &is_next) ||
-        !inl_lane_can_resume(&sl->lane, shown->received)) {
+        !inl_lane_can_resume(&sl->lane,
+                             inl_lane_start(&sl->lane, shown->received))) {
         return false;
     }
     if (is_next) {
@@ -445,7 +448,10 @@ int inl_session_check_ticket(struct inl_session *s,
     }
     inl_env_random(s->env, answer.secret, sizeof(answer.secret));
     if (sl != NULL) {
+        uint64_t start = inl_lane_start(&sl->lane, shown->received);
+
         answer.received = sl->lane.rx_total;
+        answer.start = start > shown->received ? start : 0;
         memcpy(sl->next_secret, answer.secret, sizeof(sl->next_secret));
         sl->has_next = true;
     }
@@ -463,7 +469,8 @@ int inl_session_take(struct inl_session *s, struct inl_link *link,
     if (sl == NULL) {
         return add_lane(s, link, answer, INL_WS_SERVER);
     }
-    err = inl_lane_resume(&sl->lane, link, INL_WS_SERVER, shown->received,
+    err = inl_lane_resume(&sl->lane, link, INL_WS_SERVER,
+                          inl_lane_start(&sl->lane, shown->received),
                           answer->received);
     if (err == 0) {
         inl_session_lane_back(sl);

@@ -20,6 +20,9 @@ static void round_trips(void **state)
         GOOD,
         "ffffffffffffffff.255." SECRET ".18446744073709551615",
         "0000000000000001.7." SECRET ".10",
+        GOOD ".1",
+        "ffffffffffffffff.255." SECRET
+        ".18446744073709551615.18446744073709551615",
     };
 
     (void)state;
@@ -41,7 +44,11 @@ static void anything_else_is_refused(void **state)
         ".",
         "...",
         GOOD ".",
-        GOOD ".1",
+        GOOD ".0",
+        GOOD ".01",
+        GOOD ".1.",
+        GOOD ".1.1",
+        GOOD ".x",
         " " GOOD,
         GOOD " ",
         "0123456789abcdef.0." SECRET,

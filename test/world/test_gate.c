@@ -207,8 +207,7 @@ enum twist {
     UNKNOWN_SESSION,
     WRONG_SECRET,
     OTHER_ACCOUNT,
-    NEVER_SENT,   /* claims bytes that were not sent */
-    ACKNOWLEDGED, /* wants bytes that are not kept */
+    NEVER_SENT, /* claims bytes that were not sent */
     TWISTS
 };
 
@@ -230,9 +229,6 @@ static struct world_peer *show_twisted(struct scene *s, struct inl_ticket t,
         break;
     case NEVER_SENT:
         t.received++;
-        break;
-    case ACKNOWLEDGED:
-        t.received--;
         break;
     case TWISTS:
     default:
@@ -267,9 +263,6 @@ static void test_stranger_gets_nothing(void **state)
     t.lane = 1;
     t.received = 0;
     for (unsigned i = 0; i < TWISTS; i++) {
-        if (i == ACKNOWLEDGED) {
-            continue; /* there is none before a lane's first byte */
-        }
         q = show_twisted(&s, t, (enum twist)i);
         assert_int_equal(q->status, 503);
         if (first == NULL) {
@@ -287,6 +280,30 @@ static void test_stranger_gets_nothing(void **state)
     t = ticket_of(p);
     q = show(&s, &t);
     assert_true(is_taken(q));
+    peer_free(p);
+    peer_free(q);
+    scene_close(&s);
+}
+
+/* Who acknowledged more than the ticket says is told where it goes on. */
+static void test_count_behind_what_was_acknowledged(void **state)
+{
+    struct inl_ticket t, answer;
+    struct world_peer *p, *q;
+    struct scene s;
+
+    (void)state;
+    scene_new(&s);
+    scene_open(&s);
+    p = client(&s);
+    world_run(s.w, ROUND_TRIP);
+    t = ticket_of(p);
+    assert_true(t.received > 0);
+    t.received--;
+    q = show(&s, &t);
+    assert_true(answer_of(q, &answer));
+    assert_int_equal(answer.start, t.received + 1);
+    assert_int_equal(world_exit_ntunnels(s.x), 1);
     peer_free(p);
     peer_free(q);
     scene_close(&s);
@@ -815,6 +832,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lane_is_resumed),
         cmocka_unit_test(test_stranger_gets_nothing),
+        cmocka_unit_test(test_count_behind_what_was_acknowledged),
         cmocka_unit_test(test_account_may_resume_its_own),
         cmocka_unit_test(test_malformed_is_refused),
         cmocka_unit_test(test_replay),

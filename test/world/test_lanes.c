@@ -565,6 +565,30 @@ static void test_moves(void **state)
     }
 }
 
+/* Who receives much acknowledges over the old websocket after the ticket was
+ * written: the server begins where that got, and refuses nobody. */
+static void test_acks_pass_the_ticket(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct rig_opts o = {.seed = seed, .net = {50, 0, 0, 1024 * 1024}};
+        struct rig *r = rig_new(&o);
+        struct call *up = open_call(r, 20000000, 0);
+        struct call *both = open_call(r, 5000000, 5000000);
+
+        for (size_t i = 0; i < 10; i++) {
+            world_run(r->w, 100 + world_below(r->w, 400));
+            inl_session_rotate(r->opener);
+        }
+        run_calls(r, 2, 120000);
+        assert_true(is_done(up) && is_done(both));
+        assert_true(r->wants[INL_WANT_MOVE] >= 5);
+        assert_int_equal(r->refused, 0);
+        assert_int_equal(r->lost, 0);
+        rig_free(r);
+    }
+}
+
 /* After the window both sides end what runs, and say so. */
 static void test_window_passes(void **state)
 {
@@ -908,6 +932,7 @@ int main(void)
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_acks_pass_the_ticket),
         cmocka_unit_test(test_window_passes),
         cmocka_unit_test(test_without_resuming),
         cmocka_unit_test(test_parking),
