@@ -629,7 +629,17 @@ static int end_line(struct inl_http1 *h)
 }
 
 /* More of a line that is not whole yet. */
-static int check_partial_line(struct inl_http1 *h)
+/* Is there a CR in buf, from that byte on, that no LF follows? The last byte
+ * may yet be followed by one. */
+static bool has_bare_cr(const struct inl_http1 *h, size_t from)
+{
+    const char *end = h->buf + h->buf_len;
+    const char *cr = memchr(h->buf + from, '\r', h->buf_len - from);
+
+    return cr != NULL && cr + 1 < end && cr[1] != '\n';
+}
+
+static int check_partial_line(struct inl_http1 *h, size_t from)
 {
     struct inlets_slice text = inl_slice(h->buf, h->buf_len);
     bool is_request = h->role == INL_HTTP1_REQUEST;
@@ -637,6 +647,9 @@ static int check_partial_line(struct inl_http1 *h)
     if (!(is_request ? inl_http1_may_become_request(text)
                      : inl_http1_may_become_status(text))) {
         return fail(h, INLETS_EBADMESSAGE, "Not HTTP");
+    }
+    if (has_bare_cr(h, from)) {
+        return fail(h, INLETS_EBADMESSAGE, "Bare CR");
     }
     if (h->buf_len > MAX_LINE) {
         return is_request ? fail(h, INLETS_EURISIZE, "Request line too long")
@@ -673,6 +686,7 @@ static int feed_start(struct inl_http1 *h, const char *p, size_t n,
 {
     size_t blank = skip_blank(h, p, n);
     size_t room = MAX_LINE + 1 - h->buf_len;
+    size_t from = h->buf_len > 0 ? h->buf_len - 1 : 0; /* it may be a CR */
     const char *lf;
 
     *ret_used = blank;
@@ -688,7 +702,7 @@ static int feed_start(struct inl_http1 *h, const char *p, size_t n,
         n = (size_t)(lf - p) + 1;
     }
     *ret_used += n;
-    if (append(h, p, n) != 0 || check_partial_line(h) != 0) {
+    if (append(h, p, n) != 0 || check_partial_line(h, from) != 0) {
         return h->err;
     }
     return lf != NULL ? end_line(h) : 0;
