@@ -179,14 +179,14 @@ static int take_ms(const struct cmd_flag *f, const char *name, const char *text,
     return 0;
 }
 
-static int take_count(const char *name, const char *text, uint32_t *value,
-                      struct cmd_problem *p)
+static int take_count(const char *name, const char *text, uint32_t least,
+                      uint32_t *value, struct cmd_problem *p)
 {
     uint32_t n;
 
-    if (parse_whole(text, COUNT_MAX, &n) != 0 || n == 0) {
-        return cmd_problem_set(p, "%s: '%s' is not a number from 1 to 1000000",
-                               name, text);
+    if (parse_whole(text, COUNT_MAX, &n) != 0 || n < least) {
+        return cmd_problem_set(p, "%s: '%s' is not a number from %u to 1000000",
+                               name, text, (unsigned)least);
     }
     *value = n;
     return 0;
@@ -244,7 +244,9 @@ static int take(const struct cmd_flag *f, const char *name, char *text,
     case CMD_FLAG_MS:
         return take_ms(f, name, text, p);
     case CMD_FLAG_COUNT:
-        return take_count(name, text, f->value, p);
+        return take_count(name, text, 1, f->value, p);
+    case CMD_FLAG_LIMIT:
+        return take_count(name, text, 0, f->value, p);
     case CMD_FLAG_CHOICE:
         return take_choice(f, name, text, p);
     case CMD_FLAG_CALL:

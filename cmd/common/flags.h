@@ -21,6 +21,7 @@ enum cmd_flag_type {
     CMD_FLAG_PORT,    /* int: 0 to 65535 */
     CMD_FLAG_MS,      /* uint32_t, milliseconds: 500ms, 10s, 1m30s */
     CMD_FLAG_COUNT,   /* uint32_t: 1 to 1,000,000 */
+    CMD_FLAG_LIMIT,   /* the same, or 0: none */
     CMD_FLAG_CHOICE,  /* int: the place in `choices` */
     CMD_FLAG_CALL     /* `take` is called with `value` for each one */
 };
