@@ -191,9 +191,6 @@ static void on_frame_start(wslay_event_context_ptr ctx,
     ws->is_closing_frame = a->opcode == WSLAY_CONNECTION_CLOSE;
     if (a->opcode == WSLAY_TEXT_FRAME) {
         refuse(ws, INLETS_EPROTO, WSLAY_CODE_UNSUPPORTED_DATA);
-    } else if (ws->is_closing_frame && a->payload_length == 1) {
-        /* Half a code (section 5.5.1): wslay would answer without one. */
-        refuse(ws, INLETS_ECLOSED, WSLAY_CODE_PROTOCOL_ERROR);
     } else if (!wslay_is_ctrl_frame(a->opcode) && !is_primer(a)) {
         /* Only if the two ever disagree on what is good. */
         refuse(ws, INLETS_EPROTO, WSLAY_CODE_PROTOCOL_ERROR);

