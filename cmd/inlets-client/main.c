@@ -136,15 +136,12 @@ struct counts {
 /* Out of memory is all that can go wrong: the files were checked. Then it is
  * forgotten, so that the next SIGHUP tries again. */
 static void apply_one(struct program *program, struct cmd_upstream *u,
-                      bool known, struct counts *n)
+                      struct counts *n)
 {
     const struct cmd_upstream *old =
         cmd_upstreams_find(&program->served, u->endpoint);
     int err;
 
-    if ((old != NULL) != known) {
-        return;
-    }
     if (old != NULL && strcmp(old->url, u->url) == 0) {
         n->kept++;
         return;
@@ -162,6 +159,20 @@ static void apply_one(struct program *program, struct cmd_upstream *u,
     n->added += old == NULL;
     n->changed += old != NULL;
     say_served(program, u);
+}
+
+/* Those that are served already, or those that are not. */
+static void apply_all(struct program *program, struct cmd_upstreams *now,
+                      bool served, struct counts *n)
+{
+    for (size_t i = 0; i < now->count; i++) {
+        const char *endpoint = now->items[i].endpoint;
+
+        if ((cmd_upstreams_find(&program->served, endpoint) != NULL) ==
+            served) {
+            apply_one(program, &now->items[i], n);
+        }
+    }
 }
 
 static void remove_others(struct program *program,
@@ -204,9 +215,8 @@ static void reload(struct program *program)
         return;
     }
     /* What changes comes first: it must not wait behind many new ones. */
-    for (size_t i = 0; i < 2 * now.count; i++) {
-        apply_one(program, &now.items[i % now.count], i < now.count, &n);
-    }
+    apply_all(program, &now, true, &n);
+    apply_all(program, &now, false, &n);
     remove_others(program, &now, &n);
     cmd_upstreams_fini(&program->served);
     program->served = now;

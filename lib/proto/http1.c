@@ -294,7 +294,6 @@ static const llhttp_settings_t settings = {
 
 /* --- Life --- */
 
-/* The next head, which may be one more of the same response. */
 static void drop_options(struct inl_http1 *h)
 {
     inl_free(h->options);
@@ -302,6 +301,7 @@ static void drop_options(struct inl_http1 *h)
     h->options_len = 0;
 }
 
+/* The next head, which may be one more of the same response. */
 static void start_head(struct inl_http1 *h)
 {
     free_buffers(h);
@@ -628,7 +628,6 @@ static int end_line(struct inl_http1 *h)
     return 0;
 }
 
-/* More of a line that is not whole yet. */
 /* Is there a CR in buf, from that byte on, that no LF follows? The last byte
  * may yet be followed by one. */
 static bool has_bare_cr(const struct inl_http1 *h, size_t from)
@@ -639,6 +638,7 @@ static bool has_bare_cr(const struct inl_http1 *h, size_t from)
     return cr != NULL && cr + 1 < end && cr[1] != '\n';
 }
 
+/* More of a line that is not whole yet. */
 static int check_partial_line(struct inl_http1 *h, size_t from)
 {
     struct inlets_slice text = inl_slice(h->buf, h->buf_len);

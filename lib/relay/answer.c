@@ -41,16 +41,30 @@ const char *inl_answer_text(unsigned status)
         return "A valid token is needed here.";
     case 404:
         return "There is nothing here.";
+    case 405:
+        return "This method is not served here.";
     case 408:
         return "The request did not arrive in time.";
+    case 413:
+        return "The body is larger than this address takes.";
+    case 414:
+        return "The target of the request is too long.";
+    case 417:
+        return "Only 100-continue can be expected here.";
     case 426:
         return "This address speaks websocket, version 13.";
+    case 431:
+        return "The head of the request, or its trailers, are too large.";
+    case 501:
+        return "This method is not known here.";
     case 502:
         return "The service behind this address did not answer properly.";
     case 503:
         return "No service is available at this address right now.";
     case 504:
         return "The service behind this address did not answer in time.";
+    case 505:
+        return "HTTP/1.1 and HTTP/1.0 are spoken here.";
     default:
         return "The request could not be served.";
     }

@@ -362,12 +362,11 @@ static void unpark(struct call *c)
 static void wake(struct inl_later *later)
 {
     struct inl_failover *f = inl_container(later, struct inl_failover, wake);
-    struct inl_list todo;
-    struct inl_list *n;
+    struct inl_list round, *n;
 
-    inl_list_init(&todo);
-    inl_list_splice(&todo, &f->parked);
-    while ((n = inl_list_pop(&todo)) != NULL) {
+    inl_list_init(&round);
+    inl_list_splice(&round, &f->parked);
+    while ((n = inl_list_pop(&round)) != NULL) {
         inl_list_push_back(&f->parked, n);
         unpark(inl_container(n, struct call, parked));
     }

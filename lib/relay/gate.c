@@ -544,11 +544,6 @@ int inl_gate_open(struct inl_gate *g, struct inl_link *link,
     } else if (err == 0) {
         err = g->closed ? INLETS_EGOAWAY : let_in(&h, head);
     }
-    if (err != 0) {
-        inl_log(env_of(g), INLETS_LOG_WARN, "tunnel refused",
-                INL_KV("remote", inl_str(link->peer)),
-                INL_KV("why", inl_str(inlets_strerror(err))));
-    }
     return err;
 }
 

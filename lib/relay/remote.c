@@ -369,8 +369,8 @@ static void want_lost(struct inl_remote_tunnel *t, unsigned lane,
         s->env->now_ms - line->began_ms >= INL_REMOTE_STALE_MS) {
         inl_uplink_cancel(&line->uplink); /* over the way that just died */
         inl_reconnect_kept(&line->reconnect);
-        wait = inl_remote_line_lost(line, t->lost_err, spread_of(r, t));
-    } else if (line->reconnect.state != INL_RECONNECT_DIALING) {
+    }
+    if (line->reconnect.state != INL_RECONNECT_DIALING) {
         wait = inl_remote_line_lost(line, t->lost_err, spread_of(r, t));
     }
     inl_log(s->env, INLETS_LOG_INFO, "tunnel websocket lost",

@@ -149,17 +149,22 @@ static void make_id(struct inl_env *env, char id[INL_REQUEST_ID_LEN])
     }
 }
 
-void inl_visitor_refuse(struct inl_visitor *v, unsigned status, const char *why)
+static void refuse(struct inl_visitor *v, enum inlets_log_level level,
+                   const char *event, unsigned status, const char *why)
 {
     char id[INL_REQUEST_ID_LEN];
 
     make_id(v->env, id);
-    inl_log(v->env, INLETS_LOG_INFO, "request refused",
-            INL_KV("id", inl_slice(id, sizeof(id))), INL_KN("status", status),
-            INL_KV("why", inl_str(why)),
+    inl_log(v->env, level, event, INL_KV("id", inl_slice(id, sizeof(id))),
+            INL_KN("status", status), INL_KV("why", inl_str(why)),
             INL_KV("remote", inl_str(v->link->peer_ip)));
     write_answer(v, status, inl_slice(id, sizeof(id)), false);
     inl_visitor_leave(v);
+}
+
+void inl_visitor_refuse(struct inl_visitor *v, unsigned status, const char *why)
+{
+    refuse(v, INLETS_LOG_INFO, "request refused", status, why);
 }
 
 void inl_visitor_answer_error(struct inl_visitor *v, int err)
@@ -476,9 +481,9 @@ static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
         v->hand_over = true;
         return;
     }
-    inl_visitor_refuse(v,
-                       err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
-                       inlets_strerror(err));
+    refuse(v, INLETS_LOG_WARN, "tunnel refused",
+           err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
+           inlets_strerror(err));
 }
 
 /* That of a proxy in front of us, when it said so. */

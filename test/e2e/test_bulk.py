@@ -43,11 +43,6 @@ class Watch:
             check(peak < limit_kib, f'{what}: {name} held {peak} KiB')
 
 
-def release_only(w):
-    check(not w.sanitized, 'the bulk suite measures memory: it needs a build '
-          'without sanitizers')
-
-
 def sends(pattern, kind='application/octet-stream', chunked=False):
     def answer(x):
         x.read()
@@ -67,7 +62,7 @@ def sends(pattern, kind='application/octet-stream', chunked=False):
 
 @test(suite='bulk', timeout=120)
 def one_gib_down(w):
-    release_only(w)
+    w.needs_release()
     pattern = Pattern(GIB)
     server, client, _ = w.pair(sends(pattern))
     with w.visitor(server, timeout=30) as visitor, \
@@ -83,7 +78,7 @@ def one_gib_down(w):
 
 @test(suite='bulk', timeout=120)
 def one_gib_up(w):
-    release_only(w)
+    w.needs_release()
     pattern = Pattern(GIB)
 
     def answer(x):
@@ -104,7 +99,7 @@ def one_gib_up(w):
 
 @test(suite='bulk', timeout=120)
 def both_directions_of_256_mib_chunked(w):
-    release_only(w)
+    w.needs_release()
     pattern = Pattern(256 * MIB)
 
     def answer(x):
@@ -132,7 +127,7 @@ def both_directions_of_256_mib_chunked(w):
 @test(suite='bulk', timeout=60)
 def html_of_100_mib(w):
     """In the original: 314 MB of memory, and 1.5 s to the first byte."""
-    release_only(w)
+    w.needs_release()
     pattern = Pattern(100 * MIB)
     server, client, _ = w.pair(sends(pattern, 'text/html', chunked=True))
     with w.visitor(server, timeout=30) as visitor, \
@@ -148,7 +143,7 @@ def html_of_100_mib(w):
 @test(suite='bulk', timeout=120)
 def ten_thousand_idle_visitors(w):
     """Under 4 KiB each, resident, on the server."""
-    release_only(w)
+    w.needs_release()
     count = 10000
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < count + 500:
@@ -183,7 +178,7 @@ def ten_thousand_idle_visitors(w):
 @test(suite='bulk', timeout=60)
 def a_thousand_slow_heads(w):
     """Half a head of 4 KiB each: under 8 KiB on the server."""
-    release_only(w)
+    w.needs_release()
     server, _, _ = w.pair(hello, '--head-timeout', '1m')
     for _ in range(50):
         server.get()
@@ -207,7 +202,7 @@ def finish(wire):
 
 @test(suite='bulk', timeout=120)
 def a_hundred_parallel_downloads(w):
-    release_only(w)
+    w.needs_release()
     pattern = Pattern(8 * MIB, seed=7)
     server, client, _ = w.pair(sends(pattern))
     wanted = pattern.digest(), pattern.length
@@ -235,7 +230,7 @@ def a_hundred_parallel_downloads(w):
 @test(suite='bulk', timeout=120)
 def a_thousand_parallel_requests(w):
     """All intact, and none waits for long."""
-    release_only(w)
+    w.needs_release()
     def answer(x):
         x.read()
         x.reply(200, x.target)
@@ -291,7 +286,7 @@ def thin_link(w):
 @test(suite='bulk', timeout=60)
 def wrk_64_connections(w):
     """Five seconds of load without an error."""
-    release_only(w)
+    w.needs_release()
     nginx = w.nginx('location / { return 200 "hello\\n"; }')
     server = w.server()
     client = w.client(server, f'http://127.0.0.1:{nginx.port}')

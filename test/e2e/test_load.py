@@ -11,18 +11,13 @@ CROWD = 1000
 SLOW_SECONDS = 12   # beyond the 10 s that a head may take
 
 
-def release_only(w):
-    check(not w.sanitized, 'this measures memory: it needs a build without '
-          'sanitizers')
-
-
 def url(server, path='/'):
     host, port = server.visitors
     return f'http://{host}:{port}{path}'
 
 
 def before_nginx(w):
-    release_only(w)
+    w.needs_release()
     nginx = w.nginx('location / { return 200 "hello\\n"; } location /long { '
                     f'return 200 "{"long line " * 400}"; }}')
     server = w.server()

@@ -21,7 +21,7 @@ struct values {
     int port;
     uint32_t dead_ms;
     uint32_t drain_ms;
-    uint32_t streams;
+    uint32_t streams, limit;
     int level;
     char list[64];
 };
@@ -55,6 +55,7 @@ static int parse_line(const char *text, struct values *v, char *ret_line,
         {"dead", 0, CMD_FLAG_MS, &v->dead_ms, .minimum = 1},
         {"drain", 0, CMD_FLAG_MS, &v->drain_ms},
         {"max-streams", 0, CMD_FLAG_COUNT, &v->streams},
+        {"max-limit", 0, CMD_FLAG_LIMIT, &v->limit},
         {"log-level", 0, CMD_FLAG_CHOICE, &v->level,
          .choices = cmd_flag_log_levels},
         {"upstream", 'u', CMD_FLAG_CALL, v->list, .take = take_list},
@@ -78,7 +79,7 @@ static void assert_parses(const char *text, struct values *v)
     struct cmd_problem p;
     int rc;
 
-    *v = (struct values){.port = 8000, .level = 2};
+    *v = (struct values){.port = 8000, .level = 2, .limit = 7};
     rc = parse_line(text, v, line, &p);
     if (rc != 0) {
         fail_msg("'%s': %s", text, p.text);
@@ -96,7 +97,10 @@ static void values_are_taken(void **state)
     assert_int_equal(v.port, 80);
     assert_true(v.insecure);
     assert_string_equal(v.path, "/t");
-    assert_parses("prog --dead=1m30s --drain=0 --max-streams=1000000", &v);
+    assert_parses("prog --dead=1m30s --drain=0 --max-streams=1000000 "
+                  "--max-limit=0",
+                  &v);
+    assert_int_equal(v.limit, 0);
     assert_int_equal(v.dead_ms, 90000);
     assert_int_equal(v.drain_ms, 0);
     assert_int_equal(v.streams, 1000000);
@@ -185,6 +189,8 @@ static const struct {
     {"prog --port=99999999999999999999",
      "--port: '99999999999999999999' is not a port (0 to 65535)"},
     {"prog --insecure=maybe", "--insecure: 'maybe' is neither true nor false"},
+    {"prog --max-limit=1000001",
+     "--max-limit: '1000001' is not a number from 0 to 1000000"},
     {"prog --max-streams=0",
      "--max-streams: '0' is not a number from 1 to 1000000"},
     {"prog --dead=0s", "--dead: '0s' is not a duration like 500ms, 10s or "

@@ -207,6 +207,10 @@ class House:
         with open(self.path('cmd', 'inlets-server'), 'rb') as file:
             return b'__asan_' in file.read()
 
+    def needs_release(self):
+        check(not self.sanitized, 'this measures memory: it needs a build '
+              'without sanitizers')
+
     def origin(self, answer, **options):
         origin = Origin(answer, **options)
         self.origins.append(origin)
