@@ -9,6 +9,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -353,13 +354,13 @@ static void allow_sockets(struct program *f)
 
 static void allow_with_arguments(struct program *f, bool loads_code)
 {
-    static const unsigned ioctls[] = {FIONBIO, FIONREAD, FIOCLEX};
+    static const unsigned ioctls[] = {FIONBIO, FIONREAD, FIOCLEX, SIOCOUTQ};
     static const unsigned names[] = {PR_SET_NAME, PR_GET_NAME};
     static const unsigned self[] = {0};
     const unsigned writing = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
     const unsigned me[] = {(unsigned)getpid()};
 
-    allow_if_one_of(f, SYS_ioctl, 1, ioctls, 3);
+    allow_if_one_of(f, SYS_ioctl, 1, ioctls, 4);
     allow_if_one_of(f, SYS_prctl, 0, names, 2);
     allow_if_one_of(f, SYS_prlimit64, 0, self, 1);
     /* abort(), and no other process. */

@@ -26,7 +26,7 @@ const char cmd_server_help[] =
     "      --max-streams N, --connections N per client; 16384, 8\n"
     "      --stick none|cookie|address   of visitors to one of several "
     "clients\n"
-    "      --congestion bbr|system       of what is sent to clients\n"
+    "      --max-visitors N; --error-page STATUS=FILE, 4xx=FILE, 5xx=FILE\n"
     "      --trusted-proxy CIDR, --proxy-protocol   of what is in front\n"
     "      --head-timeout, --idle-timeout, --gateway-timeout, --ping, --dead,\n"
     "      --drain, --resume-window, --rotate TIME (like 500ms or 1m)\n"
@@ -49,6 +49,9 @@ static const char *const congestions[] = {"bbr", "system", NULL};
 #define ROTATE_MIN_MS 1000u
 /* What the library takes. */
 #define CONNECTIONS_MAX 8u
+#define HEAD_MAX 65536u
+#define FIELDS_MAX 128u
+#define TRAILERS_MAX 8192u
 #define UPGRADE_MAX 32u
 /* RFC 9110 5.6.2 */
 #define TOKEN                                                                  \
@@ -112,6 +115,11 @@ static int set_max_body(const char *text, void *value, struct cmd_problem *p)
     return 0;
 }
 
+static int add_page(const char *text, void *value, struct cmd_problem *p)
+{
+    return cmd_pages_add(value, text, p);
+}
+
 /* One --trusted-proxy: a list. All of them become one. */
 static int add_trusted_proxies(const char *text, void *value,
                                struct cmd_problem *p)
@@ -161,6 +169,13 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"body-timeout", 0, CMD_FLAG_MS, &s->body_timeout_ms, .minimum = 1},
         {"max-body", 0, CMD_FLAG_CALL, &s->max_body, .take = set_max_body},
         {"max-requests-per-connection", 0, CMD_FLAG_LIMIT, &s->max_requests},
+        {"max-visitors", 0, CMD_FLAG_LIMIT, &s->max_visitors},
+        {"max-visitors-per-address", 0, CMD_FLAG_LIMIT,
+         &s->max_visitors_per_address},
+        {"max-head", 0, CMD_FLAG_COUNT, &s->max_head},
+        {"max-fields", 0, CMD_FLAG_COUNT, &s->max_fields},
+        {"max-trailers", 0, CMD_FLAG_LIMIT, &s->max_trailers},
+        {"error-page", 0, CMD_FLAG_CALL, &o->pages, .take = add_page},
         {"ping", 0, CMD_FLAG_MS, &s->ping_ms, .minimum = 1},
         {"dead", 0, CMD_FLAG_MS, &s->dead_ms, .minimum = 1},
         {"drain", 0, CMD_FLAG_MS, &s->drain_ms},
@@ -218,10 +233,6 @@ static int check_tunnels(const struct inlets_server_opts *s,
                                "(%ums): pings show that a client lives",
                                s->ping_ms, s->dead_ms);
     }
-    if (s->connections > CONNECTIONS_MAX) {
-        return cmd_problem_set(p, "--connections: %u is not 1 to %u",
-                               s->connections, CONNECTIONS_MAX);
-    }
     if (s->rotate_ms > 0 && s->rotate_ms < ROTATE_MIN_MS) {
         return cmd_problem_set(p, "--rotate: %ums is shorter than %ums",
                                s->rotate_ms, ROTATE_MIN_MS);
@@ -233,6 +244,28 @@ static int check_tunnels(const struct inlets_server_opts *s,
     return 0;
 }
 
+static int check_limits(const struct inlets_server_opts *s,
+                        struct cmd_problem *p)
+{
+    const struct {
+        const char *flag;
+        uint32_t value, least, most;
+    } rows[] = {
+        {"--connections", s->connections, 1, CONNECTIONS_MAX},
+        {"--max-head", s->max_head, INLETS_MIN_HEAD, HEAD_MAX},
+        {"--max-fields", s->max_fields, 1, FIELDS_MAX},
+        {"--max-trailers", s->max_trailers, 0, TRAILERS_MAX},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].value < rows[i].least || rows[i].value > rows[i].most) {
+            return cmd_problem_set(p, "%s: %u is not %u to %u", rows[i].flag,
+                                   rows[i].value, rows[i].least, rows[i].most);
+        }
+    }
+    return 0;
+}
+
 /* What the flags say together. */
 static int check(struct cmd_server_options *o, struct cmd_problem *p)
 {
@@ -240,7 +273,7 @@ static int check(struct cmd_server_options *o, struct cmd_problem *p)
         return cmd_problem_set(p, "--server=false: the other end is a program "
                                   "of its own, inlets-client");
     }
-    if (check_tunnels(o->server, p) != 0) {
+    if (check_limits(o->server, p) != 0 || check_tunnels(o->server, p) != 0) {
         return -1;
     }
     if (o->proxy_protocol && o->trusted_proxies == NULL) {
@@ -276,6 +309,8 @@ int cmd_server_options_parse(struct cmd_server_options *o,
     server->proxy_protocol = o->proxy_protocol;
     server->forwarded = o->forwarded;
     server->upgrades = o->upgrades;
+    server->error_pages = o->pages.items;
+    server->error_page_count = o->pages.count;
     flag_token = o->token;
     o->token = NULL;
     if (rc != 0 || o->help || o->version) {
@@ -298,4 +333,5 @@ void cmd_server_options_fini(struct cmd_server_options *o)
     o->trusted_proxies = NULL;
     free(o->upgrades);
     o->upgrades = NULL;
+    cmd_pages_fini(&o->pages);
 }

@@ -4,6 +4,7 @@
 
 #include "common/address.h"
 #include "common/problem.h"
+#include "inlets-server/pages.h"
 #include <inlets/server.h>
 
 enum cmd_congestion { CMD_CONGESTION_BBR, CMD_CONGESTION_SYSTEM };
@@ -18,6 +19,7 @@ struct cmd_server_options {
     const char *upstream;
     char *trusted_proxies; /* owned; NULL: none */
     char *upgrades;        /* owned; NULL: none */
+    struct cmd_pages pages;
     bool print_token;
     bool allow_anyone;
     bool proxy_protocol;

@@ -30,6 +30,16 @@ enum inlets_stick {
     INLETS_STICK_ADDRESS
 };
 
+/* A body for answers of the exit node's own, instead of its words. */
+struct inlets_error_page {
+    unsigned status; /* 400..599; 4 and 5: all of that class without a page */
+    const char *content_type; /* like "text/html; charset=utf-8" */
+    struct inlets_slice body; /* at most 64 KiB */
+};
+
+/* The least that max_head may be, in bytes. */
+#define INLETS_MIN_HEAD 1024u
+
 struct inlets_server_opts {
     size_t size; /* set by inlets_server_opts_init */
 
@@ -81,11 +91,31 @@ struct inlets_server_opts {
     const char *upgrades;
 
     /* Of visitors' requests. */
-    uint64_t max_body;        /* bytes: 413; 0, the default: no limit */
-    uint32_t body_timeout_ms; /* default 60,000 without a byte of it: 408 */
+    uint64_t max_body; /* bytes: 413; 0, the default: no limit */
+    /* Default 60,000 without a byte of it: 408. Without a byte taken of an
+     * answer that is due: cut. */
+    uint32_t body_timeout_ms;
     /* On one connection, whose last answer says that it closes; default 1000;
      * 0: no limit. */
     uint32_t max_requests;
+
+    /* Visitors connected at once; 0: no limit. Beyond the first the one that
+     * has been idle for longest gives way, or else the newcomer gets a 503.
+     * Beyond the second it gets a 429; an address of IPv6 is its first 64 bits
+     * here, and loopback and trusted proxies are no such address. They hold
+     * once more for who connects to addresses for tunnels alone, until it is a
+     * client. */
+    uint32_t max_visitors;             /* default 16,384 */
+    uint32_t max_visitors_per_address; /* default 512 */
+    /* Of visitors' requests; beyond: 431. */
+    uint32_t max_head;     /* bytes; INLETS_MIN_HEAD to the default, 65,536 */
+    uint32_t max_fields;   /* 1 to the default, 128 */
+    uint32_t max_trailers; /* bytes; 0 to the default, 8192 */
+
+    /* What visitors see instead of the exit node's own words when there is no
+     * answer to pass on. Copied. */
+    const struct inlets_error_page *error_pages;
+    size_t error_page_count;
 };
 
 /* Fills in the defaults. */

@@ -223,6 +223,13 @@ int inl_link_write(struct inl_link *l, const void *ptr, size_t n)
     return err;
 }
 
+uint64_t inl_link_delivered(struct inl_link *l)
+{
+    return l->closed || l->carrier->unacked == NULL
+               ? l->bytes_out
+               : l->bytes_out - l->carrier->unacked(l);
+}
+
 void inl_link_shutdown(struct inl_link *l)
 {
     if (!l->closed && !l->tx_ending) {

@@ -69,6 +69,9 @@ struct inl_carrier_ops {
     /* Is the peer known to have left although reading is paused? May be
      * NULL. */
     bool (*peer_left)(struct inl_link *l);
+    /* How many of the bytes that were carried has the peer not acknowledged?
+     * May be NULL. */
+    size_t (*unacked)(struct inl_link *l);
     /* inl_link_tune of a link that is not closed. May be NULL. */
     int (*tune)(struct inl_link *l, const struct inl_link_tuning *tuning);
 };
@@ -88,7 +91,7 @@ struct inl_link {
     size_t low_bytes;             /* follows the rate; the carrier's */
     uint64_t bytes_in, bytes_out; /* carried so far */
     uint64_t rx_at_ms;            /* when the last byte came */
-    char peer[64];  /* "203.0.113.9:4711", "[::1]:80"; "" when not known */
+    char peer[64];    /* "203.0.113.9:4711", "[::1]:80"; "" when not known */
     char peer_ip[48]; /* the address alone, without port and brackets */
     bool peer_is_loopback;
     /* Set by a machine that read it (relay/proxied.h), with the above: the
@@ -97,15 +100,15 @@ struct inl_link {
     uint16_t told_port;
     bool peer_is_unknown;
 
-    bool rx_ended;    /* FIN seen */
-    bool tx_ending;   /* send FIN once `out` is empty */
-    bool tx_ended;    /* carrier: FIN was sent; it then calls wake */
-    bool lingering;   /* discard input until the peer leaves */
-    bool patient;     /* lingering behind a whole answer */
-    bool guarded;     /* see inl_link_guard */
-    bool closed;      /* no more calls to the machine but gone */
-    bool reset;       /* release with RST */
-    int err;          /* why it was closed */
+    bool rx_ended;  /* FIN seen */
+    bool tx_ending; /* send FIN once `out` is empty */
+    bool tx_ended;  /* carrier: FIN was sent; it then calls wake */
+    bool lingering; /* discard input until the peer leaves */
+    bool patient;   /* lingering behind a whole answer */
+    bool guarded;   /* see inl_link_guard */
+    bool closed;    /* no more calls to the machine but gone */
+    bool reset;     /* release with RST */
+    int err;        /* why it was closed */
 };
 
 /* For carriers. The strings and flags about the peer are the carrier's. */
@@ -141,6 +144,10 @@ int inl_link_write(struct inl_link *l, const void *ptr, size_t n);
  * INLETS_ENOTSUP when the system has none. INLETS_ECLOSED for a closed link.
  * No error needs more than a line in the log. */
 int inl_link_tune(struct inl_link *l, const struct inl_link_tuning *tuning);
+/* How many bytes the peer has acknowledged, as far as the carrier knows: who
+ * takes bytes slowly shows here, long before a full send buffer asks for more.
+ * A system call. */
+uint64_t inl_link_delivered(struct inl_link *l);
 /* Send what is in `out`, then FIN; reading goes on (half-close). When both
  * directions are done, linger is the way to close without losing `out`. */
 void inl_link_shutdown(struct inl_link *l);

@@ -28,6 +28,10 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#ifdef __linux__
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#endif
 
 /* What one uv_try_write offers at most. */
 #define VECTORS 64u
@@ -379,6 +383,20 @@ static bool peer_left(struct inl_link *l)
     }
 }
 
+static size_t unacked(struct inl_link *l)
+{
+    struct inl_tcp *t = tcp_of(l);
+    uv_os_fd_t fd;
+    int n = 0;
+
+    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) != 0 ||
+        ioctl(fd, SIOCOUTQ, &n) != 0 || n < 0) {
+        return 0;
+    }
+    /* An unacknowledged FIN counts, too. */
+    return (uint64_t)n < l->bytes_out ? (size_t)n : (size_t)l->bytes_out;
+}
+
 /* Closes the link if the connection died while nobody read. */
 static void look(struct inl_tcp *t)
 {
@@ -398,6 +416,12 @@ static bool peer_left(struct inl_link *l)
 {
     (void)l;
     return false;
+}
+
+static size_t unacked(struct inl_link *l)
+{
+    (void)l;
+    return 0;
 }
 
 static void look(struct inl_tcp *t)
@@ -556,6 +580,7 @@ static const struct inl_carrier_ops carrier_ops = {
     .turn = turn,
     .release = release,
     .peer_left = peer_left,
+    .unacked = unacked,
     .tune = tune,
 };
 

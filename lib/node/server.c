@@ -16,6 +16,7 @@
 #include "net/loop.h"
 #include "node/opts.h"
 #include "proto/credentials.h"
+#include "relay/answer.h"
 #include "relay/failover.h"
 #include "relay/forwarding.h"
 #include "relay/gate.h"
@@ -63,10 +64,12 @@ struct inlets_server {
     struct inl_gate gate;
     struct inl_cidr_set trusted; /* proxies in front of us */
     struct inl_list proxied;     /* of theirs, not visitors yet */
-    struct inl_list visitors;
+    struct inl_error_pages pages;
+    struct inl_crowd visitors;
     /* Connections of ports for clients alone: their requests are answered
-     * here, so nothing is lost with them. */
-    struct inl_list callers;
+     * here, so nothing is lost with them, and a flood of visitors leaves them
+     * their room. Who becomes a client is no caller any more. */
+    struct inl_crowd callers;
     struct inl_timer drain_timer;
     uint64_t drain_due_ms;
     void (*drain_cb)(void *user);
@@ -263,6 +266,11 @@ void inlets_server_opts_init_sized(struct inlets_server_opts *opts, size_t size)
         .gateway_timeout_ms = 60000,
         .body_timeout_ms = 60000,
         .max_requests = 1000,
+        .max_visitors = 16384,
+        .max_visitors_per_address = 512,
+        .max_head = INL_HTTP1_MAX_HEAD,
+        .max_fields = INL_HTTP1_MAX_FIELDS,
+        .max_trailers = INL_HTTP1_MAX_TRAILERS,
         .ping_ms = 10000,
         .dead_ms = 20000,
         .drain_ms = 30000,
@@ -284,6 +292,14 @@ static bool are_tunnels_ok(const struct inlets_server_opts *o)
            (o->rotate_ms == 0 || o->resume_ms > 0);
 }
 
+static bool are_heads_ok(const struct inlets_server_opts *o)
+{
+    return o->max_head >= INLETS_MIN_HEAD &&
+           o->max_head <= INL_HTTP1_MAX_HEAD && o->max_fields > 0 &&
+           o->max_fields <= INL_HTTP1_MAX_FIELDS &&
+           o->max_trailers <= INL_HTTP1_MAX_TRAILERS;
+}
+
 static int check_opts(const struct inlets_server_opts *o)
 {
     bool path_ok = o->tunnel_path != NULL && o->tunnel_path[0] == '/' &&
@@ -292,7 +308,7 @@ static int check_opts(const struct inlets_server_opts *o)
                     o->stick == INLETS_STICK_COOKIE ||
                     o->stick == INLETS_STICK_ADDRESS;
 
-    return path_ok && stick_ok && are_tunnels_ok(o) &&
+    return path_ok && stick_ok && are_tunnels_ok(o) && are_heads_ok(o) &&
                    (o->token == NULL || o->token[0] != '\0')
                ? 0
                : INLETS_EINVAL;
@@ -310,6 +326,22 @@ static int take_upgrades(struct inlets_server *server, const char *upgrades)
     server->upgrades = upgrades == NULL ? NULL : inl_strdup(upgrades);
     server->opts.upgrades = server->upgrades;
     return server->upgrades == NULL && upgrades != NULL ? INLETS_ENOMEM : 0;
+}
+
+static int take_pages(struct inlets_server *server,
+                      const struct inlets_server_opts *opts)
+{
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < opts->error_page_count; i++) {
+        const struct inlets_error_page *page = &opts->error_pages[i];
+
+        err = inl_error_pages_add(&server->pages, page->status,
+                                  inl_str(page->content_type), page->body);
+    }
+    server->opts.error_pages = NULL;
+    server->opts.error_page_count = 0;
+    return err;
 }
 
 static int take_strings(struct inlets_server *server,
@@ -333,6 +365,9 @@ static int take_strings(struct inlets_server *server,
     }
     if (err == 0) {
         err = take_upgrades(server, opts->upgrades);
+    }
+    if (err == 0) {
+        err = take_pages(server, opts);
     }
     server->opts.token = NULL;
     server->opts.trusted_proxies = NULL;
@@ -365,6 +400,12 @@ static void init_gate(struct inlets_server *server)
     inl_gate_init(&server->gate, &config);
 }
 
+static void init_crowd(struct inlets_server *server, struct inl_crowd *crowd)
+{
+    inl_crowd_init(crowd, env_of(server), server->opts.max_visitors,
+                   server->opts.max_visitors_per_address);
+}
+
 static void drain_poll(struct inl_timer *timer);
 
 static int init(struct inlets_server *server, struct uv_loop_s *loop)
@@ -382,8 +423,8 @@ static int init(struct inlets_server *server, struct uv_loop_s *loop)
     env->log_level = server->opts.log_level;
     env->log_user = server->opts.user;
     inl_list_init(&server->proxied);
-    inl_list_init(&server->visitors);
-    inl_list_init(&server->callers);
+    init_crowd(server, &server->visitors);
+    init_crowd(server, &server->callers);
     inl_timer_init(&server->drain_timer, drain_poll);
     inl_router_init(&server->router, env);
     server->router.stick = stick_of(&server->opts);
@@ -398,6 +439,7 @@ static void free_server(struct inlets_server *server)
     inl_free(server->tunnel_path);
     inl_free(server->upgrades);
     inl_cidr_set_fini(&server->trusted);
+    inl_error_pages_fini(&server->pages);
     inl_token_wipe(&server->token);
     inl_free(server);
 }
@@ -478,6 +520,10 @@ static struct front *front_new(struct inlets_server *server, unsigned what)
     f->config.body_timeout_ms = server->opts.body_timeout_ms;
     f->config.max_body = server->opts.max_body;
     f->config.max_requests = server->opts.max_requests;
+    f->config.limits = (struct inl_http1_limits){server->opts.max_head,
+                                                 server->opts.max_fields,
+                                                 server->opts.max_trailers};
+    f->config.pages = &server->pages;
     f->config.trusted = &server->trusted;
     f->config.forwarded = server->opts.forwarded != 0;
     f->config.upgrades = inl_str(server->upgrades);
@@ -525,10 +571,10 @@ static int listen_on(struct inlets_server *server, const char *address, int fd,
     if (f == NULL) {
         return INLETS_ENOMEM;
     }
-    err = address != NULL
-              ? inl_listener_new(&f->listener, &server->loop, address, on_link,
-                                 f)
-              : inl_listener_take(&f->listener, &server->loop, fd, on_link, f);
+    err =
+        address != NULL
+            ? inl_listener_new(&f->listener, &server->loop, address, on_link, f)
+            : inl_listener_take(&f->listener, &server->loop, fd, on_link, f);
     if (err == 0 && needs_token(server, f)) {
         inl_listener_close(f->listener);
         err = INLETS_EAUTH;
@@ -614,7 +660,7 @@ static void stop_listening(struct inlets_server *server, bool for_all)
 
 static bool is_drained(struct inlets_server *server)
 {
-    return inl_list_empty(&server->visitors) &&
+    return inl_list_empty(&server->visitors.members) &&
            inl_gate_nstreams(&server->gate) == 0;
 }
 
@@ -693,6 +739,8 @@ static void on_loop_closed(void *user)
         inl_free(h);
     }
     inl_gate_fini(&server->gate);
+    inl_crowd_fini(&server->visitors);
+    inl_crowd_fini(&server->callers);
     free_server(server);
     if (cb != NULL) {
         cb(cb_user);

@@ -97,7 +97,7 @@ static int add_mark(struct inl_http1 *h)
 {
     void *marks = h->marks;
 
-    if (h->nmarks == INL_HTTP1_MAX_FIELDS) {
+    if (h->nmarks == h->limits.fields) {
         return fail(h, INLETS_EHEADSIZE, "Too many fields");
     }
     if (grow(&marks, &h->marks_cap, h->nmarks + 1, MARKS_MIN,
@@ -149,11 +149,11 @@ static uint64_t position(const struct inl_http1 *h, const char *at)
 static int check_fields_size(struct inl_http1 *h, uint64_t pos)
 {
     if (h->phase == INL_HTTP1_FIELDS) {
-        return pos > INL_HTTP1_MAX_HEAD
+        return pos > h->limits.head
                    ? fail(h, INLETS_EHEADSIZE, "Head too large")
                    : 0;
     }
-    return pos - h->raw_fields > INL_HTTP1_MAX_TRAILERS
+    return pos - h->raw_fields > h->limits.trailers
                ? fail(h, INLETS_EHEADSIZE, "Trailers too large")
                : 0;
 }
@@ -317,7 +317,8 @@ static void start_head(struct inl_http1 *h)
 void inl_http1_init(struct inl_http1 *h, enum inl_http1_role role,
                     const struct inl_http1_ops *ops, void *user)
 {
-    *h = (struct inl_http1){.ops = ops, .user = user, .role = role};
+    *h = (struct inl_http1){
+        .ops = ops, .user = user, .role = role, .limits = INL_HTTP1_LIMITS};
     llhttp_init(&h->parser,
                 role == INL_HTTP1_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE,
                 &settings);

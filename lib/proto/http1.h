@@ -24,6 +24,16 @@
 #define INL_HTTP1_MAX_TRAILERS (8u * 1024)  /* EHEADSIZE */
 #define INL_HTTP1_MAX_CHUNK_EXT (4u * 1024) /* per body; CVE-2023-39326 */
 
+/* Of one parser; at most the above. */
+struct inl_http1_limits {
+    uint32_t head;     /* bytes */
+    uint32_t fields;   /* of a head, and of trailers */
+    uint32_t trailers; /* bytes */
+};
+#define INL_HTTP1_LIMITS                                                       \
+    ((struct inl_http1_limits){INL_HTTP1_MAX_HEAD, INL_HTTP1_MAX_FIELDS,       \
+                               INL_HTTP1_MAX_TRAILERS})
+
 enum inl_http1_role { INL_HTTP1_REQUEST, INL_HTTP1_RESPONSE };
 
 struct inl_http1;
@@ -55,14 +65,15 @@ enum inl_http1_phase {
     INL_HTTP1_BODY /* and the trailers */
 };
 
-/* The caller may read the flags; all else is private. */
+/* The caller may read the flags and set the limits; all else is private. */
 struct inl_http1 {
     llhttp_t parser;
     const struct inl_http1_ops *ops;
     void *user;
     enum inl_http1_role role;
     enum inl_http1_phase phase;
-    char *buf; /* owned: the head or trailers being read */
+    struct inl_http1_limits limits; /* may be set before the first byte */
+    char *buf;                      /* owned: the head or trailers being read */
     size_t buf_len, buf_cap;
     struct inl_http1_mark *marks; /* owned: where the fields are in buf */
     size_t nmarks, marks_cap;

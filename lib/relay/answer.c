@@ -1,5 +1,10 @@
-/* answer.c: errors to status codes (RFC 9110 section 15). */
+/* answer.c: errors to status codes (RFC 9110 section 15), and what is said
+ * with them. */
 #include "relay/answer.h"
+
+#include "base/mem.h"
+#include "base/slice.h"
+#include <stdbool.h>
 
 struct row {
     int err;
@@ -53,6 +58,8 @@ const char *inl_answer_text(unsigned status)
         return "Only 100-continue can be expected here.";
     case 426:
         return "This address speaks websocket, version 13.";
+    case 429:
+        return "There are too many connections from your address.";
     case 431:
         return "The head of the request, or its trailers, are too large.";
     case 501:
@@ -64,8 +71,110 @@ const char *inl_answer_text(unsigned status)
     case 504:
         return "The service behind this address did not answer in time.";
     case 505:
-        return "HTTP/1.1 and HTTP/1.0 are spoken here.";
+        return "This version of HTTP is not spoken here.";
     default:
         return "The request could not be served.";
     }
+}
+
+/* ---- pages of the user -------------------------------------------------- */
+
+static bool is_page_status(unsigned status)
+{
+    return status == 4 || status == 5 || (status >= 400 && status <= 599);
+}
+
+/* It becomes a field value (RFC 9110 5.5). */
+static bool is_type(struct inlets_slice type)
+{
+    for (size_t i = 0; i < type.len; i++) {
+        if (type.ptr[i] < 0x20 || type.ptr[i] > 0x7e) {
+            return false;
+        }
+    }
+    return type.len > 0;
+}
+
+/* Where the page of exactly that status is; pages->n: nowhere. */
+static size_t index_of(const struct inl_error_pages *pages, unsigned status)
+{
+    size_t i = 0;
+
+    while (i < pages->n && pages->items[i]->status != status) {
+        i++;
+    }
+    return i;
+}
+
+static struct inl_error_page *
+page_new(unsigned status, struct inlets_slice type, struct inlets_slice body)
+{
+    struct inl_error_page *page =
+        inl_malloc(sizeof(*page) + type.len + body.len);
+    char *at;
+
+    if (page == NULL) {
+        return NULL;
+    }
+    at = page->text;
+    page->status = status;
+    page->type = inl_slice_keep(&at, type);
+    page->body = inl_slice_keep(&at, body);
+    return page;
+}
+
+int inl_error_pages_add(struct inl_error_pages *pages, unsigned status,
+                        struct inlets_slice type, struct inlets_slice body)
+{
+    size_t at = index_of(pages, status);
+    struct inl_error_page *page;
+
+    if (!is_page_status(status) || !is_type(type) ||
+        body.len > INL_ERROR_PAGE_MAX) {
+        return INLETS_EINVAL;
+    }
+    if (at == pages->n) {
+        void *items =
+            inl_realloc(pages->items, (pages->n + 1) * sizeof(*pages->items));
+
+        if (items == NULL) {
+            return INLETS_ENOMEM;
+        }
+        pages->items = items;
+    }
+    page = page_new(status, type, body);
+    if (page == NULL) {
+        return INLETS_ENOMEM;
+    }
+    if (at < pages->n) {
+        inl_free(pages->items[at]);
+    } else {
+        pages->n++;
+    }
+    pages->items[at] = page;
+    return 0;
+}
+
+void inl_error_pages_fini(struct inl_error_pages *pages)
+{
+    for (size_t i = 0; i < pages->n; i++) {
+        inl_free(pages->items[i]);
+    }
+    inl_free(pages->items);
+    *pages = (struct inl_error_pages){0};
+}
+
+const struct inl_error_page *
+inl_error_pages_find(const struct inl_error_pages *pages, unsigned status)
+{
+    size_t i;
+
+    if (pages == NULL) {
+        return NULL;
+    }
+    i = index_of(pages, status);
+    if (i == pages->n) {
+        i = index_of(pages, status / 100);
+    }
+    return i < pages->n ? pages->items[i] : NULL;
 }

@@ -43,6 +43,9 @@
 #define LOOK_MS 250u
 #define LOOK_TIMES 3u
 
+/* In a body timeout we look so often whether an answer is taken. */
+#define TAKING_LOOKS 4u
+
 static const char *const state_names[INL_VISITOR_NSTATES] = {
     "idle", "head", "busy", "raw", "leaving", "gone"};
 
@@ -69,6 +72,7 @@ void inl_visitor_move(struct inl_visitor *v, enum inl_visitor_state to)
     inl_env_trace_move(v->env, "visitor", 0, state_names[v->state],
                        state_names[to]);
     v->state = to;
+    inl_crowd_idle(&v->member, to == INL_VISITOR_IDLE);
 }
 
 static void visitor_free(struct inl_later *later)
@@ -77,6 +81,7 @@ static void visitor_free(struct inl_later *later)
 
     inl_timer_off(v->env, &v->timer);
     inl_timer_off(v->env, &v->look);
+    inl_timer_off(v->env, &v->taking);
     inl_list_remove(&v->resume.node);
     inl_http1_fini(&v->http);
     inl_queue_fini(&v->held);
@@ -244,7 +249,7 @@ static void give_link_away(struct inl_visitor *v, const uint8_t *p, size_t n)
 
     inl_visitor_move(v, INL_VISITOR_GONE);
     v->link = NULL;
-    inl_list_remove(&v->node);
+    inl_crowd_leave(&v->member);
     inl_env_later(v->env, &v->free);
     if (n > 0) {
         inl_link_rx(link, p, n);
@@ -417,7 +422,7 @@ static void visitor_gone(void *machine, int err)
         inl_visitor_move(v, INL_VISITOR_GONE);
     }
     v->link = NULL;
-    inl_list_remove(&v->node);
+    inl_crowd_leave(&v->member);
     inl_env_later(v->env, &v->free);
 }
 
@@ -473,6 +478,52 @@ static void visitor_timeout(struct inl_timer *timer)
     }
 }
 
+/* ---- who takes nothing -------------------------------------------------- */
+
+/* Bytes that wait to be taken, be it in the system's buffer. */
+static bool is_due(const struct inl_visitor *v)
+{
+    return v->link->out.bytes > 0 ||
+           inl_link_delivered(v->link) < v->link->bytes_out;
+}
+
+static void look_at_taking(struct inl_visitor *v)
+{
+    (void)inl_timer_at(v->env, &v->taking,
+                       v->env->now_ms +
+                           v->config->body_timeout_ms / TAKING_LOOKS);
+}
+
+void inl_visitor_begin_write(struct inl_visitor *v)
+{
+    if (v->taking.due_ms == 0) {
+        v->taking_left = TAKING_LOOKS;
+        v->taken = v->link->bytes_out;
+        look_at_taking(v);
+    }
+}
+
+static void visitor_taking(struct inl_timer *timer)
+{
+    struct inl_visitor *v = inl_container(timer, struct inl_visitor, taking);
+    uint64_t taken;
+
+    if (v->x == NULL || !is_due(v)) {
+        return; /* what is written next begins anew */
+    }
+    taken = inl_link_delivered(v->link);
+    v->taking_left = taken == v->taken ? v->taking_left - 1 : TAKING_LOOKS;
+    v->taken = taken;
+    if (v->taking_left > 0) {
+        look_at_taking(v);
+        return;
+    }
+    inl_log(v->env, INLETS_LOG_INFO, "answer cut", INL_KV("id", v->x->id),
+            INL_KV("why", INL_LIT("the visitor took none of it for the body "
+                                  "timeout")));
+    inl_visitor_cut(v, INLETS_ETIMEDOUT);
+}
+
 /* ---- life ------------------------------------------------------------- */
 
 void inl_visitor_config_init(struct inl_visitor_config *c)
@@ -481,11 +532,48 @@ void inl_visitor_config_init(struct inl_visitor_config *c)
                                      .idle_timeout_ms = 60000,
                                      .gateway_timeout_ms = 60000,
                                      .body_timeout_ms = 60000,
-                                     .max_requests = 1000};
+                                     .max_requests = 1000,
+                                     .limits = INL_HTTP1_LIMITS};
+}
+
+/* For the log, trust is about who speaks; here it is about who connects: a
+ * proxy's own look at us counts for nobody. */
+static struct inlets_slice counted_ip(const struct inl_visitor_config *config,
+                                      const struct inl_link *link)
+{
+    struct inlets_slice ip = inl_str(link->peer_ip);
+
+    return link->peer_is_loopback || inl_cidr_set_has_text(config->trusted, ip)
+               ? INL_LIT("")
+               : ip;
+}
+
+static void join(struct inl_visitor *v, struct inl_crowd *crowd)
+{
+    struct inl_crowd_member *instead;
+    enum inl_crowd_verdict verdict = inl_crowd_join(
+        crowd, &v->member, counted_ip(v->config, v->link), &instead);
+    bool flooded = crowd->told > INL_CROWD_TOLD_MAX;
+
+    inl_crowd_idle(&v->member, true);
+    if (instead != NULL) {
+        struct inl_visitor *other =
+            inl_container(instead, struct inl_visitor, member);
+
+        inl_visitor_leave(other);
+        if (flooded) {
+            inl_link_close(other->link, 0);
+        }
+    } else if (verdict != INL_CROWD_WELCOME) {
+        inl_visitor_turn_away(v, verdict);
+        if (flooded) {
+            inl_link_reset(v->link, INLETS_ELIMIT);
+        }
+    }
 }
 
 void inl_visitor_start(const struct inl_visitor_config *config,
-                       struct inl_list *visitors, struct inl_link *link)
+                       struct inl_crowd *visitors, struct inl_link *link)
 {
     struct inl_visitor *v = inl_calloc(1, sizeof(*v));
 
@@ -498,27 +586,29 @@ void inl_visitor_start(const struct inl_visitor_config *config,
     v->link = link;
     v->trusted = !link->peer_is_unknown &&
                  inl_cidr_set_has_text(config->trusted, inl_str(link->peer_ip));
-    inl_list_init(&v->node);
-    inl_list_push_back(visitors, &v->node);
     inl_http1_init(&v->http, INL_HTTP1_REQUEST, &inl_visitor_http_ops, v);
+    v->http.limits = config->limits;
     inl_flow_init(&v->flow, &inl_visitor_flow_ops);
     inl_timer_init(&v->timer, visitor_timeout);
     inl_timer_init(&v->look, visitor_look);
+    inl_timer_init(&v->taking, visitor_taking);
     inl_later_init(&v->resume, visitor_resume);
     inl_later_init(&v->free, visitor_free);
     inl_link_set_machine(link, &machine_ops, v);
     /* the first head has the head's time, so that silence costs little */
     (void)inl_timer_at(v->env, &v->timer,
                        v->env->now_ms + config->head_timeout_ms);
+    join(v, visitors);
 }
 
-void inl_visitors_drain(struct inl_list *visitors)
+void inl_visitors_drain(struct inl_crowd *visitors)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(visitors, n, tmp)
+    inl_list_each(&visitors->members, n, tmp)
     {
-        struct inl_visitor *v = inl_container(n, struct inl_visitor, node);
+        struct inl_visitor *v =
+            inl_container(n, struct inl_visitor, member.node);
 
         if (v->state == INL_VISITOR_IDLE) {
             inl_visitor_leave(v);
@@ -526,13 +616,14 @@ void inl_visitors_drain(struct inl_list *visitors)
     }
 }
 
-void inl_visitors_close(struct inl_list *visitors)
+void inl_visitors_close(struct inl_crowd *visitors)
 {
     struct inl_list *n, *tmp;
 
-    inl_list_each(visitors, n, tmp)
+    inl_list_each(&visitors->members, n, tmp)
     {
-        struct inl_visitor *v = inl_container(n, struct inl_visitor, node);
+        struct inl_visitor *v =
+            inl_container(n, struct inl_visitor, member.node);
 
         if (v->x == NULL) {
             if (v->link->out.bytes > 0) { /* the rest of an answer */

@@ -8,6 +8,8 @@
 #include "base/cidr.h"
 #include "base/env.h"
 #include "base/link.h"
+#include "proto/http1.h"
+#include "relay/crowd.h"
 #include "relay/service.h"
 
 /* What all visitors of one listening address share. Borrowed; outlives them. */
@@ -33,8 +35,12 @@ struct inl_visitor_config {
     uint32_t head_timeout_ms;
     uint32_t idle_timeout_ms;
     uint32_t gateway_timeout_ms;
-    uint32_t body_timeout_ms; /* without a byte of a request's body: 408 */
-    uint64_t max_body;        /* of a request: 413; 0: no limit */
+    /* Without a byte of a request's body: 408. Who takes no byte of an answer
+     * for as long is cut: it holds memory, and a tunnel's window. */
+    uint32_t body_timeout_ms;
+    uint64_t max_body;                   /* of a request: 413; 0: no limit */
+    struct inl_http1_limits limits;      /* of heads and trailers: 431 */
+    const struct inl_error_pages *pages; /* instead of our words; NULL: none */
     /* On one connection: those that last for ever keep a node from being
      * drained, and their share of memory from being moved. 0: no limit. */
     uint32_t max_requests;
@@ -44,15 +50,16 @@ struct inl_visitor_config {
 
 void inl_visitor_config_init(struct inl_visitor_config *c);
 
-/* Puts a visitor on a fresh link and into the list. On failure the link is
- * closed. */
+/* Puts a visitor on a fresh link and into the crowd. One too many is told so
+ * (503; 429 when it is its address that has too many), or takes the place of
+ * the one that has been idle for longest. On failure the link is closed. */
 void inl_visitor_start(const struct inl_visitor_config *config,
-                       struct inl_list *visitors, struct inl_link *link);
+                       struct inl_crowd *visitors, struct inl_link *link);
 
 /* Idle connections are closed now, busy ones after their exchange.
  * config->draining is set by the caller. */
-void inl_visitors_drain(struct inl_list *visitors);
+void inl_visitors_drain(struct inl_crowd *visitors);
 /* Closes all at once; running answers are cut. */
-void inl_visitors_close(struct inl_list *visitors);
+void inl_visitors_close(struct inl_crowd *visitors);
 
 #endif

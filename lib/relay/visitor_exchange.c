@@ -1,5 +1,5 @@
 /* visitor_exchange.c: one request of a visitor and its answer: what the parser
- * and our end of the flow tell, and answers of our own. See visitor.c. */
+ * and our end of the flow tell. Answers of our own are in visitor_answer.c. */
 #include "base/date.h"
 #include "base/mem.h"
 #include "base/slice.h"
@@ -94,100 +94,6 @@ void inl_visitor_cut(struct inl_visitor *v, int err)
     }
 }
 
-/* ---- answers of our own ----------------------------------------------- */
-
-static void write_answer(struct inl_visitor *v, unsigned status,
-                         struct inlets_slice id, bool is_head)
-{
-    char body[256], date[INL_DATE_TEXT];
-    struct inlets_field fields[5] = {
-        {INL_LIT("Content-Type"), INL_LIT("text/plain; charset=utf-8")},
-        {INL_LIT("Date"), inl_date_now(date)}};
-    struct inlets_head head = {
-        .status = status, .fields = fields, .nfields = 2};
-    enum inl_http1_framing framing;
-    int n = snprintf(body, sizeof(body), "%u %s\n%s\nrequest id: %.*s\n",
-                     status, inl_http1_status_text(status),
-                     inl_answer_text(status), (int)id.len, id.ptr);
-
-    if (status == 503) {
-        fields[head.nfields++] =
-            (struct inlets_field){INL_LIT("Retry-After"), INL_LIT("2")};
-    } else if (status == 401) {
-        fields[head.nfields++] = (struct inlets_field){
-            INL_LIT("WWW-Authenticate"), INL_LIT("Bearer realm=\"inlets\"")};
-    } else if (status == 405) { /* RFC 9110 15.5.6 */
-        fields[head.nfields++] = (struct inlets_field){
-            INL_LIT("Allow"),
-            INL_LIT("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")};
-    } else if (status == 426) {
-        fields[head.nfields++] = (struct inlets_field){
-            INL_LIT("Sec-WebSocket-Version"), INL_LIT("13")};
-    }
-    head.content_length = n;
-    if (inl_http1_put_response(&v->link->out, &head,
-                               v->x == NULL || !v->x->keep_alive
-                                   ? INL_LIT("Connection: close\r\n")
-                                   : INL_LIT(""),
-                               !is_head, false, &framing) != 0 ||
-        inl_http1_put_body(&v->link->out, framing,
-                           inl_slice(body, (size_t)n)) != 0) {
-        inl_link_close(v->link, INLETS_ENOMEM);
-    }
-    inl_link_wake(v->link);
-}
-
-static void make_id(struct inl_env *env, char id[INL_REQUEST_ID_LEN])
-{
-    static const char digits[] = "0123456789abcdef";
-    uint8_t random[INL_REQUEST_ID_LEN / 2];
-
-    inl_env_random(env, random, sizeof(random));
-    for (size_t i = 0; i < sizeof(random); i++) {
-        id[2 * i] = digits[random[i] >> 4];
-        id[2 * i + 1] = digits[random[i] & 15];
-    }
-}
-
-static void refuse(struct inl_visitor *v, enum inlets_log_level level,
-                   const char *event, unsigned status, const char *why)
-{
-    char id[INL_REQUEST_ID_LEN];
-
-    make_id(v->env, id);
-    inl_log(v->env, level, event, INL_KV("id", inl_slice(id, sizeof(id))),
-            INL_KN("status", status), INL_KV("why", inl_str(why)),
-            INL_KV("remote", inl_str(v->link->peer_ip)));
-    write_answer(v, status, inl_slice(id, sizeof(id)), false);
-    inl_visitor_leave(v);
-}
-
-void inl_visitor_refuse(struct inl_visitor *v, unsigned status, const char *why)
-{
-    refuse(v, INLETS_LOG_INFO, "request refused", status, why);
-}
-
-void inl_visitor_answer_error(struct inl_visitor *v, int err)
-{
-    inl_visitor_answer_status(v, err, inl_status_of_error(err));
-}
-
-void inl_visitor_answer_status(struct inl_visitor *v, int err, unsigned status)
-{
-    struct inl_visitor_exchange *x = v->x;
-
-    x->err = err;
-    x->status = status;
-    if (x->upgrade || (!x->request_done && !x->no_request_body)) {
-        x->keep_alive = false; /* the rest of the body would follow */
-    }
-    write_answer(v, x->status, x->id, x->is_head);
-    x->responded = x->response_done = true;
-    if (v->state == INL_VISITOR_BUSY) {
-        inl_visitor_exchange_over(v);
-    }
-}
-
 /* ---- the response: events at our end of the flow ----------------------- */
 
 /* Room for what put_connection says. */
@@ -268,6 +174,7 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
         final_head(v, head);
     }
     inl_forward_date(&out, fields, date);
+    inl_visitor_begin_write(v);
     put_connection(v, head->status, text, &extra);
     if (inl_http1_put_response(&v->link->out, &out, extra, !v->x->is_head,
                                v->http.http10, &framing) != 0) {
@@ -310,6 +217,7 @@ static void flow_body(struct inl_flow *f, struct inlets_slice data)
         inl_visitor_cut(v, INLETS_EUPSTREAM); /* more than was declared */
         return;
     }
+    inl_visitor_begin_write(v);
     err = v->state == INL_VISITOR_RAW
               ? inl_link_write(v->link, data.ptr, data.len)
               : inl_http1_put_body(&v->link->out, x->framing, data);
@@ -439,8 +347,7 @@ static struct inl_visitor_exchange *exchange_new(struct inl_visitor *v,
         id = inl_forward_id(head);
     }
     if (id.len == 0) {
-        make_id(v->env, id_text);
-        id = inl_slice(id_text, sizeof(id_text));
+        id = inl_visitor_new_id(v->env, id_text);
     }
     if ((head->flags & INLETS_HEAD_UPGRADE) != 0) {
         protocol = inl_upgrade_of(head);
@@ -481,9 +388,9 @@ static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
         v->hand_over = true;
         return;
     }
-    refuse(v, INLETS_LOG_WARN, "tunnel refused",
-           err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
-           inlets_strerror(err));
+    inl_visitor_refuse_tunnel(
+        v, err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
+        inlets_strerror(err));
 }
 
 /* That of a proxy in front of us, when it said so. */

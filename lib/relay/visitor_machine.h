@@ -1,6 +1,6 @@
-/* visitor_machine.h: the inside of visitor.h: the connection (visitor.c) and
- * one request on it with its answer (visitor_exchange.c). For these two files
- * only. */
+/* visitor_machine.h: the inside of visitor.h: the connection (visitor.c), one
+ * request on it with its answer (visitor_exchange.c), and answers of our own
+ * (visitor_answer.c). For these three files only. */
 #ifndef INL_RELAY_VISITOR_MACHINE_H
 #define INL_RELAY_VISITOR_MACHINE_H
 
@@ -44,7 +44,7 @@ struct inl_visitor_exchange {
 };
 
 struct inl_visitor {
-    struct inl_list node;
+    struct inl_crowd_member member;
     const struct inl_visitor_config *config;
     struct inl_env *env;
     struct inl_link *link; /* NULL when gone */
@@ -54,10 +54,13 @@ struct inl_visitor {
     struct inl_visitor_exchange *x; /* owned; NULL when none */
     struct inl_queue held;
     struct inl_timer timer;
-    struct inl_timer look; /* while reading is paused */
-    uint64_t look_bytes;   /* that had moved when we looked last */
-    unsigned look_left;    /* times that the visitor was not there */
-    uint32_t requests;     /* so far */
+    struct inl_timer taking; /* while an answer is on its way */
+    uint64_t taken;          /* bytes, when we looked last */
+    unsigned taking_left;    /* times to look before it is cut */
+    struct inl_timer look;   /* while reading is paused */
+    uint64_t look_bytes;     /* that had moved when we looked last */
+    unsigned look_left;      /* times that the visitor was not there */
+    uint32_t requests;       /* so far */
     struct inl_later resume, free;
     bool trusted;   /* it is a proxy whose word counts */
     bool eof;       /* the visitor sends no more */
@@ -73,6 +76,8 @@ void inl_visitor_move(struct inl_visitor *v, enum inl_visitor_state to);
 void inl_visitor_leave(struct inl_visitor *v);
 /* For the next request. */
 void inl_visitor_start_waiting(struct inl_visitor *v);
+/* A part of an answer is about to be written: the visitor has to take it. */
+void inl_visitor_begin_write(struct inl_visitor *v);
 
 /* ---- one request (visitor_exchange.c) --------------------------------- */
 
@@ -85,9 +90,22 @@ void inl_visitor_drop_exchange(struct inl_visitor *v);
 void inl_visitor_exchange_over(struct inl_visitor *v);
 /* The answer cannot be completed: what went out must not look whole. */
 void inl_visitor_cut(struct inl_visitor *v, int err);
+
+/* ---- answers of our own (visitor_answer.c) ------------------------------ */
+
+/* Fills text and returns it. */
+struct inlets_slice inl_visitor_new_id(struct inl_env *env,
+                                       char text[INL_REQUEST_ID_LEN]);
 /* A request that never became one: answer, log and leave. */
 void inl_visitor_refuse(struct inl_visitor *v, unsigned status,
                         const char *why);
+/* The same for a tunnel's: to a program, which has no use for pages. */
+void inl_visitor_refuse_tunnel(struct inl_visitor *v, unsigned status,
+                               const char *why);
+/* A connection that was one too many: the same, with fewer lines in the log
+ * than connections. */
+void inl_visitor_turn_away(struct inl_visitor *v,
+                           enum inl_crowd_verdict verdict);
 /* The service failed before its head. */
 void inl_visitor_answer_error(struct inl_visitor *v, int err);
 /* The visitor has: no head was sent yet. */

@@ -287,7 +287,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          .idle_max = 2};
     struct inl_visitor_config visitor;
     struct inl_upstream *upstream;
-    struct inl_list visitors;
+    struct inl_crowd visitors;
     struct world_pipe *pipe;
     unsigned mode = size > 0 ? data[0] : 0;
 
@@ -307,7 +307,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     inl_visitor_config_init(&visitor);
     visitor.service = &r.service;
     visitor.port = INL_LIT("80");
-    inl_list_init(&visitors);
+    inl_crowd_init(&visitors, &r.w->env, 0, 0);
     pipe = world_pipe(r.w, &r.w->net);
     world_raw(&pipe->end[0], &visitor_ops, &r);
     inl_visitor_start(&visitor, &visitors,
@@ -322,6 +322,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     inl_upstream_close(upstream);
     world_run(r.w, 70000);
     check(&r);
+    inl_crowd_fini(&visitors);
     free_rig(&r);
     world_raw(&pipe->end[0], NULL, NULL);
     if (!pipe->end[0].closed) {

@@ -58,6 +58,9 @@ static int server(struct server_case *c, const char *text, const char *env)
     c->lib.tunnel_path = "/tunnel";
     c->lib.ping_ms = 10000;
     c->lib.dead_ms = 20000;
+    c->lib.connections = 8;
+    c->lib.max_head = 65536;
+    c->lib.max_fields = 128;
     argc = cut(c->line, text, argv);
     return cmd_server_options_parse(&c->o, &c->lib, argc, argv,
                                     env == NULL ? NULL : strdup(env), &c->p);
@@ -198,6 +201,12 @@ static const struct {
     {"s -t x --ping 20s", NULL,
      "--ping (20000ms) must be shorter than --dead (20000ms): pings show that "
      "a client lives"},
+    {"s -t x --connections 9", NULL, "--connections: 9 is not 1 to 8"},
+    {"s -t x --max-head 1023", NULL, "--max-head: 1023 is not 1024 to 65536"},
+    {"s -t x --max-head 65537", NULL, "--max-head: 65537 is not 1024 to 65536"},
+    {"s -t x --max-fields 129", NULL, "--max-fields: 129 is not 1 to 128"},
+    {"s -t x --max-trailers 8193", NULL,
+     "--max-trailers: 8193 is not 0 to 8192"},
     {"s -t x --tunnel-path t", NULL,
      "--tunnel-path: 't' does not begin with /"},
     {"s -t x --data-addr 0.0.0.0 --control-addr 127.0.0.1", NULL,

@@ -105,7 +105,7 @@ struct world_exit *world_exit_new_with(struct world *w,
 
     WORLD_CHECK(x != NULL);
     x->world = w;
-    inl_list_init(&x->visitors);
+    inl_crowd_init(&x->visitors, &w->env, 0, 0);
     inl_router_init(&x->router, &w->env);
     inl_failover_init(&x->failover, &w->env, &x->router);
     inl_gate_init(&x->gate, config);
@@ -157,7 +157,8 @@ void world_exit_close(struct world_exit *x)
     inl_gate_close(&x->gate);
     inl_failover_fini(&x->failover);
     world_run(x->world, 65000); /* lingering is over */
-    WORLD_CHECK(inl_list_empty(&x->visitors));
+    WORLD_CHECK(inl_list_empty(&x->visitors.members));
+    inl_crowd_fini(&x->visitors);
     WORLD_CHECK(inl_list_empty(&x->gate.clients) && x->gate.nclients == 0);
     WORLD_CHECK(x->gate.by_ticket.count == 0);
     WORLD_CHECK(x->router.nroutes == 0);

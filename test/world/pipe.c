@@ -198,8 +198,16 @@ static bool carrier_peer_left(struct inl_link *l)
            (e->other->way.fin && e->other->way.fin_ms <= now_of(e));
 }
 
-static const struct inl_carrier_ops carrier_ops = {
-    carrier_turn, carrier_release, carrier_peer_left};
+static size_t carrier_unacked(struct inl_link *l)
+{
+    return world_end_of(l)->way.bytes.len;
+}
+
+static const struct inl_carrier_ops carrier_ops = {.turn = carrier_turn,
+                                                   .release = carrier_release,
+                                                   .peer_left =
+                                                       carrier_peer_left,
+                                                   .unacked = carrier_unacked};
 
 /* ---- life ------------------------------------------------------------- */
 

@@ -63,6 +63,44 @@ static void test_stalled_visitor(void **state)
     }
 }
 
+/* Who takes no byte of an answer for the body timeout (60 s) is cut, and so is
+ * what the origin sends; who takes a little now and then is not, nor one who
+ * has nothing to take. */
+static void test_who_takes_nothing(void **state)
+{
+    struct world_net net = {5, 20000, 2000, 100000};
+    struct world_chain c;
+    struct world_visitor *gone, *slow, *idle;
+
+    (void)state;
+    world_chain_open(&c, 1, &net);
+    gone = world_visit(c.exit);
+    slow = world_visit(c.exit);
+    idle = world_visit(c.exit);
+    world_get(gone, "/len/3000000");
+    world_get(slow, "/len/3000000");
+    world_get(idle, "/len/0");
+    gone->end->paused = true;
+    slow->end->paused = true;
+    for (unsigned i = 0; i < 5; i++) {
+        world_run(c.w, 30000);
+        slow->end->paused = false;
+        world_run(c.w, 10);
+        slow->end->paused = true;
+        assert_int_equal(gone->end->closed || gone->end->other->closed, i >= 2);
+    }
+    gone->end->paused = slow->end->paused = false;
+    world_run(c.w, 20000);
+    assert_false(world_is_whole(gone, 0));
+    assert_true(gone->gone);
+    world_expect_answer(slow, 0, 200, BIG, world_body_hash(5, BIG));
+    world_expect_answer(idle, 0, 200, 0, WORLD_HASH_INIT);
+    world_visitor_free(gone);
+    world_visitor_free(slow);
+    world_visitor_free(idle);
+    world_chain_close(&c);
+}
+
 /* The origin does not read the request body: the visitor is slowed down, and
  * the tunnel is free for others. */
 static void test_stalled_upload(void **state)
@@ -267,6 +305,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stalled_visitor),
+        cmocka_unit_test(test_who_takes_nothing),
         cmocka_unit_test(test_stalled_upload),
         cmocka_unit_test(test_session_credit),
         cmocka_unit_test(test_small_beside_big),

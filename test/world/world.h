@@ -209,7 +209,7 @@ struct world_exit {
     struct inl_failover failover;
     struct inl_visitor_config config;
     struct inl_gate gate;
-    struct inl_list visitors;
+    struct inl_crowd visitors;
     struct world_listener *listener; /* "exit":80 */
     struct world_end *last_tunnel;   /* our end of the newest websocket */
     int last_down;                   /* why the last session ended */
