@@ -380,6 +380,19 @@ static bool is_tunnel(const struct inl_visitor *v,
            (head->flags & INLETS_HEAD_UPGRADE) != 0;
 }
 
+/* Two of the errors mean something else to visitors. */
+static const char *why_no_tunnel(int err)
+{
+    switch (err) {
+    case INLETS_EUNAVAILABLE:
+        return "it would resume what is not here any more";
+    case INLETS_EGOAWAY:
+        return "this exit node is shutting down";
+    default:
+        return inlets_strerror(err);
+    }
+}
+
 static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
 {
     int err = v->config->open_tunnel(v->config->user, v->link, head);
@@ -390,7 +403,7 @@ static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
     }
     inl_visitor_refuse_tunnel(
         v, err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
-        inlets_strerror(err));
+        why_no_tunnel(err));
 }
 
 /* That of a proxy in front of us, when it said so. */
