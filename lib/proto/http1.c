@@ -596,6 +596,7 @@ static int end_line(struct inl_http1 *h)
     struct inl_http1_line line = {.status = 0};
     struct inlets_slice text;
     const char *reason = NULL;
+    llhttp_errno_t rc;
     int err;
 
     if (h->buf_len < 2 || h->buf[h->buf_len - 2] != '\r') {
@@ -608,10 +609,14 @@ static int end_line(struct inl_http1 *h)
     if (err != 0) {
         return fail(h, err, reason);
     }
-    if (llhttp_execute(&h->parser, h->buf, h->buf_len) != HPE_OK) {
+    rc = llhttp_execute(&h->parser, h->buf, h->buf_len);
+    if (rc != HPE_OK) {
+        /* It is a request line to us: what is left is a method that llhttp
+         * does not know, or not for HTTP, or a host that is none. */
         return fail(h,
-                    h->role == INL_HTTP1_REQUEST ? INLETS_EMETHOD
-                                                 : INLETS_EBADMESSAGE,
+                    h->role == INL_HTTP1_RESPONSE || rc == HPE_INVALID_URL
+                        ? INLETS_EBADMESSAGE
+                        : INLETS_EMETHOD,
                     NULL);
     }
     h->line.name_len = (uint32_t)line.method.len;

@@ -131,6 +131,8 @@ REFUSED = {
     '9112-2.2 CR ends a field': (400, b'GET / HTTP/1.1\r\nHost: a\rX: b\r\n'
                                       b'\r\n'),
     # --- Host
+    '9112-3.2.2 a backslash behind the host': (
+        400, get(start=b'GET http://a\\x HTTP/1.1')),
     '9112-3.2 no Host': (400, get(host=b'')),
     '9112-3.2 two Hosts': (400, get(b'Host: b')),
     '9112-3.2 the same Host twice': (400, get(b'Host: a')),
