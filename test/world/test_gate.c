@@ -309,6 +309,110 @@ static void test_count_behind_what_was_acknowledged(void **state)
     scene_close(&s);
 }
 
+/* A message of which the websocket took the end with it is no part of the next
+ * websocket's. */
+static void test_half_a_message_is_forgotten(void **state)
+{
+    static const uint8_t half_ack[] = {INL_MESSAGE_ACK, 0, 0, 0};
+    struct scene s;
+    struct world_peer *p, *q;
+    struct world_visitor *v;
+    struct inl_ticket shown;
+
+    (void)state;
+    scene_new(&s);
+    scene_open(&s);
+    p = client(&s);
+    v = world_visit(s.x);
+    world_get(v, "/");
+    world_run(s.w, ROUND_TRIP);
+    shown = ticket_of(p);
+    peer_ws(p, 0x02, half_ack, sizeof(half_ack)); /* more would follow */
+    world_run(s.w, ROUND_TRIP);
+    cut(&s, p);
+    q = show(&s, &shown);
+    assert_true(is_taken(q));
+    answer_stream(q, 1);
+    expect_answer(&s, v, 0);
+    assert_int_equal(s.x->downs, 0);
+    peer_free(p);
+    peer_free(q);
+    world_visitor_free(v);
+    scene_close(&s);
+}
+
+/* What is to be sent again has not been sent: to acknowledge it is a lie. */
+static void test_acknowledged_too_early(void **state)
+{
+    struct scene s;
+    struct world_peer *p, *q;
+    struct world_visitor *v;
+    struct inl_ticket shown;
+    uint64_t sent;
+
+    (void)state;
+    scene_new(&s);
+    scene_open(&s);
+    p = client(&s);
+    v = world_visit(s.x);
+    wh_expect(&v->http, false);
+    world_send(v, "POST / HTTP/1.1\r\nHost: app.test\r\n"
+                  "Content-Length: 200000\r\n\r\n");
+    world_run(s.w, ROUND_TRIP);
+    shown = ticket_of(p);
+    p->keeps_silent = true;
+    world_write_body(v->end, 7, 200000);
+    world_run(s.w, ROUND_TRIP);
+    sent = p->rx_lane;
+    assert_true(sent > shown.received + 200000);
+    cut(&s, p);
+    s.w->net.rate = 1; /* the rest takes minutes */
+    s.w->net.buffer = 2000;
+    q = dial_with(&s, &shown, "");
+    world_run(s.w, 3000);
+    assert_true(is_taken(q));
+    assert_true(q->rx_lane < shown.received + 10000);
+    peer_ack(q, sent);
+    world_run(s.w, 35000); /* our last words linger */
+    assert_int_equal(s.x->downs, 1);
+    assert_int_equal(s.x->last_down, INLETS_EPROTO);
+    peer_free(p);
+    peer_free(q);
+    world_visitor_free(v);
+    scene_close(&s);
+}
+
+/* What stood still while the lane was lost goes on with it. */
+static void test_time_goes_on_after_a_return(void **state)
+{
+    struct scene s;
+    struct world_peer *p, *q;
+    struct world_visitor *v;
+    struct inl_ticket shown;
+
+    (void)state;
+    scene_new(&s);
+    scene_open(&s);
+    p = client(&s);
+    v = world_visit(s.x);
+    world_get(v, "/");
+    world_run(s.w, ROUND_TRIP);
+    shown = ticket_of(p);
+    cut(&s, p);
+    world_run(s.w, 9000);
+    q = show(&s, &shown);
+    assert_true(is_taken(q));
+    world_run(s.w, 59000);
+    assert_int_equal(v->nanswers, 0);
+    world_run(s.w, 2000);
+    assert_int_equal(v->nanswers, 1);
+    assert_int_equal(v->answers[0].status, 504);
+    peer_free(p);
+    peer_free(q);
+    world_visitor_free(v);
+    scene_close(&s);
+}
+
 static void test_account_may_resume_its_own(void **state)
 {
     struct scene s;
@@ -833,6 +937,9 @@ int main(void)
         cmocka_unit_test(test_lane_is_resumed),
         cmocka_unit_test(test_stranger_gets_nothing),
         cmocka_unit_test(test_count_behind_what_was_acknowledged),
+        cmocka_unit_test(test_half_a_message_is_forgotten),
+        cmocka_unit_test(test_acknowledged_too_early),
+        cmocka_unit_test(test_time_goes_on_after_a_return),
         cmocka_unit_test(test_account_may_resume_its_own),
         cmocka_unit_test(test_malformed_is_refused),
         cmocka_unit_test(test_replay),
