@@ -98,6 +98,28 @@ static void test_first_retry_at_once(void **state)
     }
 }
 
+/* Requests wait for it, for as long as the window is open: the steps between
+ * attempts grow to a second and no further. */
+static void test_urgent_retries_stay_close(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct scene s;
+
+        begin(&s, seed, 1, 10000);
+        begin_download(&s);
+        s.exit->listener->mode = WORLD_REFUSE;
+        world_cut(s.dev->pipe, WORLD_RST);
+        world_run(s.w, 8500);
+        s.exit->listener->mode = WORLD_ACCEPT;
+        world_run(s.w, 1100);
+        assert_int_equal(s.dev->links, 2);
+        world_run(s.w, 3000);
+        expect_download(&s);
+        finish(&s);
+    }
+}
+
 /* How long it took to be back after a cut, with this spread. */
 static uint64_t time_to_return(uint64_t seed, uint32_t spread_ms, bool busy)
 {
@@ -767,6 +789,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_retry_at_once),
+        cmocka_unit_test(test_urgent_retries_stay_close),
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_spread_outlives_the_session),
         cmocka_unit_test(test_smaller_spread_is_believed_late),
