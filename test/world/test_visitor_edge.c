@@ -12,6 +12,19 @@ static const struct world_net lan = {1, 0, 0, 100000};
 /* How far apart "not yet" and "by now" are. */
 #define SLACK_MS 20u
 
+/* A chain with one visitor. */
+static struct world_visitor *begin(struct world_chain *c)
+{
+    world_chain_open(c, 1, &lan);
+    return world_visit(c->exit);
+}
+
+static void end(struct world_chain *c, struct world_visitor *v)
+{
+    world_visitor_free(v);
+    world_chain_close(c);
+}
+
 static bool is_over(const struct world_visitor *v)
 {
     return v->eof || v->reset || v->gone;
@@ -76,8 +89,7 @@ static void test_idle_is_sixty_seconds(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     for (unsigned i = 0; i < 2; i++) {
         world_get(v, "/len/5");
         world_run(c.w, 59900);
@@ -86,8 +98,7 @@ static void test_idle_is_sixty_seconds(void **state)
     }
     world_run(c.w, 200);
     assert_true(v->eof);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* The body's time begins anew with each byte. */
@@ -97,8 +108,7 @@ static void test_bodies_go_on(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     wh_expect(&v->http, false);
     world_send(v, "POST /sum HTTP/1.1\r\nHost: app.test\r\n"
                   "Content-Length: 100\r\n\r\n");
@@ -110,8 +120,7 @@ static void test_bodies_go_on(void **state)
     world_send(v, "x");
     expect_refusal(&c, v, 60000, 408);
     settle_origin(&c, 0);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* An upstream that takes nothing is not the visitor's fault: 504, not 408. */
@@ -121,8 +130,7 @@ static void test_silent_upstream(void **state)
     struct world_visitor *v, *upload;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     upload = world_visit(c.exit);
     wh_expect(&upload->http, false);
     world_get(v, "/hang");
@@ -143,16 +151,14 @@ static void test_answers_take_their_time(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     world_get(v, "/stall/1000");
     world_run(c.w, 3600000);
     assert_int_equal(v->nanswers, 1);
     assert_false(v->answers[0].complete || is_over(v));
     world_visitor_leave(v, true);
     settle_origin(&c, 0);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* ---- who leaves --------------------------------------------------------- */
@@ -163,8 +169,7 @@ static void test_fin_before_the_answer(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     world_get(v, "/hang");
     world_run(c.w, 100);
     assert_int_equal(c.origin->nopen, 1);
@@ -173,8 +178,7 @@ static void test_fin_before_the_answer(void **state)
     assert_int_equal(c.origin->nopen, 1); /* it may be a half-close */
     world_run(c.w, 250);
     assert_int_equal(c.origin->nopen, 0);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 static void test_rst_before_the_answer(void **state)
@@ -183,16 +187,14 @@ static void test_rst_before_the_answer(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     world_get(v, "/hang");
     world_run(c.w, 100);
     assert_int_equal(c.origin->nopen, 1);
     world_visitor_leave(v, true);
     world_run(c.w, 10);
     assert_int_equal(c.origin->nopen, 0);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* Who closes its side and takes the answer gets all of it. */
@@ -210,8 +212,7 @@ static void test_half_close_gets_the_answer(void **state)
     world_run(c.w, 20000);
     world_expect_answer(v, 0, 200, 1000000, world_body_hash(5, 1000000));
     assert_true(v->eof);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* Half of a body, and then nothing more ever: it is no request. */
@@ -221,8 +222,7 @@ static void test_fin_in_the_body(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     wh_expect(&v->http, false);
     world_send(v, "POST /sum HTTP/1.1\r\nHost: app.test\r\n"
                   "Content-Length: 100\r\n\r\nabc");
@@ -232,8 +232,7 @@ static void test_fin_in_the_body(void **state)
     world_run(c.w, 10);
     assert_int_equal(c.origin->nopen, 0);
     assert_false(c.origin->body_ended);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* ---- order ----------------------------------------------------------------
@@ -245,8 +244,7 @@ static void test_pipelining(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     for (unsigned i = 1; i <= 20; i++) {
         char path[32];
 
@@ -260,8 +258,7 @@ static void test_pipelining(void **state)
         world_expect_answer(v, i - 1, 200, (uint64_t)i * 1000,
                             world_body_hash(5, (uint64_t)i * 1000));
     }
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* What follows a request to upgrade is never a request, taken or not. */
@@ -271,8 +268,7 @@ static void test_bytes_behind_an_upgrade(void **state)
     struct world_visitor *v;
 
     (void)state;
-    world_chain_open(&c, 1, &lan);
-    v = world_visit(c.exit);
+    v = begin(&c);
     wh_expect(&v->http, false);
     world_send(v, "GET /len/5 HTTP/1.1\r\nHost: app.test\r\n"
                   "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -284,8 +280,7 @@ static void test_bytes_behind_an_upgrade(void **state)
     assert_true(v->answers[0].last && v->eof);
     assert_int_equal(v->nanswers, 1);
     assert_int_equal(c.origin->nrequests, 1);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 static void test_so_many_requests(void **state)
@@ -305,8 +300,7 @@ static void test_so_many_requests(void **state)
     assert_false(v->answers[1].last);
     assert_true(v->answers[2].last && v->eof);
     assert_int_equal(c.origin->nrequests, 3);
-    world_visitor_free(v);
-    world_chain_close(&c);
+    end(&c, v);
 }
 
 /* ---- crowds ---------------------------------------------------------------
