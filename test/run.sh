@@ -345,6 +345,9 @@ stage_valgrind()
 stage_bulk()
 {
     build release --buildtype=release || return 0
+    heading 'what waits long (release)'
+    counted 'patient' python3 test/e2e/run.py --build build/release \
+        --suite patient -j 4
     heading 'bulk and 10,000 visitors (release)'
     counted 'bulk' python3 test/e2e/run.py --build build/release --suite bulk
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """End-to-end tests: the real programs, real sockets, scripted peers.
 
-    run.py --build DIR [--suite fast|bulk|soak|valgrind|all] [-k PATTERN]
-           [-j N] [--list]
+    run.py --build DIR [--suite fast|patient|bulk|soak|valgrind|all]
+           [-k PATTERN] [-j N] [--list]
 
 Each test runs in a process of its own, starts and stops its own programs and
 has a time limit. A line per test; below it what it measured, or, after a
@@ -177,7 +177,8 @@ def main():
     parser.add_argument('--build', metavar='DIR', required=True,
                         help='build folder with cmd/inlets-server in it')
     parser.add_argument('--suite', default='fast',
-                        choices=('fast', 'bulk', 'soak', 'valgrind', 'all'))
+                        choices=('fast', 'patient', 'bulk', 'soak', 'valgrind',
+                                 'all'))
     parser.add_argument('-k', metavar='PATTERN', help='only names that match')
     parser.add_argument('-j', metavar='N', type=int, help='tests at once',
                         default=min(4, 2 * (os.cpu_count() or 1)))

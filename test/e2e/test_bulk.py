@@ -266,7 +266,7 @@ def two_hundred_cancelled(w):
     soon(lambda: not origin.alive, 2, 'the end of all 200 requests')
 
 
-@test(suite='bulk', timeout=120)
+@test(suite='patient', timeout=120)
 def thin_link(w):
     """600 kB over 20 kB/s: pings are not starved behind them."""
     pattern = Pattern(600_000)

@@ -45,7 +45,7 @@ def silence_is_noticed_within_dead_and_a_second(w):
     silence_is_noticed(w, SOON_DEAD, 2)
 
 
-@test(suite='bulk')
+@test(suite='patient')
 def silence_is_noticed_within_21_s_by_default(w):
     silence_is_noticed(w, (), 20)
 
@@ -152,12 +152,12 @@ def idle_lanes_stay_as_they_are(w):
     check(not client.lines(LOST + '|resumed|moved'), 'it was doubted')
 
 
-@test(suite='bulk', timeout=120)
+@test(suite='patient', timeout=120)
 def bulk_of_600_kb_over_20_kb_a_second_reconnects_never(w):
     thin(w, 600_000, ())
 
 
-@test(suite='bulk', timeout=120)
+@test(suite='patient', timeout=120)
 def bulk_of_600_kb_over_20_kb_a_second_with_lanes_by_need(w):
     """With --connections auto a second one may be opened, and no third."""
     server, client, relay, _ = linked(w, rate=20_000)

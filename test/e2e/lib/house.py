@@ -70,12 +70,13 @@ class Failure(AssertionError):
 
 def test(suite='fast', timeout=60, alone=False):
     """Registers a test: a function of a House. alone: it measures time or
-    memory, so nothing else may run beside it."""
+    memory, so nothing else may run beside it. The suites: fast; patient, which
+    mostly waits; bulk, soak and valgrind, always alone."""
     def register(function):
         room = function.__module__.rpartition('test_')[2]
         name = f'{room}.{function.__name__}'
         function.suite, function.timeout = suite, timeout
-        function.alone = alone or suite != 'fast'
+        function.alone = alone or suite not in ('fast', 'patient')
         TESTS[name] = function
         return function
     return register
