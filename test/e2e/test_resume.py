@@ -408,7 +408,8 @@ def memory_for_a_frozen_client_is_bounded(w):
     """200 visitors upload and download to and from a client that does not
     take, three times: 24 MiB of kept bytes and a window of 256 KiB each at
     most, and the same memory is used again. (The C library keeps what is
-    freed, so it need not go back to the system.)"""
+    freed, so it need not go back to the system; and how much is held at once
+    after the thaw is chance: 48 to 65 MiB were seen.)"""
     visitors, length = 200, 2 * MIB
     bound = 24 * KIB + visitors * 256 + 8 * KIB
     server, client, relay, traffic = linked(w, '--resume-window', '1m')
@@ -430,7 +431,7 @@ def memory_for_a_frozen_client_is_bounded(w):
         if not w.sanitized:
             check(max(frozen, afterwards[-1]) - before < bound,
                   f'more than {bound} KiB for a frozen client')
-    check(w.sanitized or afterwards[2] <= afterwards[0] + 8 * KIB,
+    check(w.sanitized or afterwards[2] <= max(afterwards[:2]) + 20 * KIB,
           'it grows:', afterwards)
 
 
