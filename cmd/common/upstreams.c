@@ -2,7 +2,7 @@
  * here a list is taken apart, and twins are found while both are at hand. */
 #include "common/upstreams.h"
 
-#include <errno.h>
+#include "common/file.h"
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -416,41 +416,18 @@ static int read_lines(char *text, size_t len, const char *path,
     return 0;
 }
 
-static int read_file(FILE *file, const char *path, struct cmd_upstreams *u,
-                     struct cmd_problem *p)
-{
-    char *text = malloc(CMD_UPSTREAMS_FILE_MAX + 1);
-    size_t len;
-    int rc;
-
-    if (text == NULL) {
-        return out_of_memory(p);
-    }
-    len = fread(text, 1, CMD_UPSTREAMS_FILE_MAX + 1, file);
-    if (ferror(file)) {
-        rc = cmd_problem_set(p, "cannot read %s: %s", path, strerror(errno));
-    } else if (len > CMD_UPSTREAMS_FILE_MAX) {
-        rc = cmd_problem_set(p, "%s is over %u bytes", path,
-                             CMD_UPSTREAMS_FILE_MAX);
-    } else {
-        text[len] = '\0';
-        rc = read_lines(text, len, path, u, p);
-    }
-    free(text);
-    return rc;
-}
-
 int cmd_upstreams_read(const char *path, struct cmd_upstreams *u,
                        struct cmd_problem *p)
 {
-    FILE *file = fopen(path, "re");
+    size_t len;
+    char *text;
     int rc;
 
-    if (file == NULL) {
-        return cmd_problem_set(p, "cannot open %s: %s", path, strerror(errno));
+    if (cmd_file_read(path, CMD_UPSTREAMS_FILE_MAX, &text, &len, p) != 0) {
+        return -1;
     }
-    rc = read_file(file, path, u, p);
-    (void)fclose(file);
+    rc = read_lines(text, len, path, u, p);
+    free(text);
     return rc;
 }
 
