@@ -341,6 +341,13 @@ void inl_http1_next(struct inl_http1 *h, bool response_to_head)
     h->in_message = h->ended = h->upgraded = false;
 }
 
+bool inl_http1_is_head(const struct inl_http1 *h)
+{
+    static const char head[] = "HEAD ";
+
+    return h->buf_len >= 5 && memcmp(h->buf, head, 5) == 0;
+}
+
 /* --- The end of a message --- */
 
 static bool is_interim(const struct inl_http1 *h)
@@ -650,6 +657,9 @@ static int check_partial_line(struct inl_http1 *h, size_t from)
     struct inlets_slice text = inl_slice(h->buf, h->buf_len);
     bool is_request = h->role == INL_HTTP1_REQUEST;
 
+    if (is_request && inl_http1_is_long_method(text)) {
+        return fail(h, INLETS_EMETHOD, "Unknown method");
+    }
     if (!(is_request ? inl_http1_may_become_request(text)
                      : inl_http1_may_become_status(text))) {
         return fail(h, INLETS_EBADMESSAGE, "Not HTTP");

@@ -124,6 +124,10 @@ int inl_http1_eof(struct inl_http1 *h);
  * of its request (HEAD has no body). */
 void inl_http1_next(struct inl_http1 *h, bool response_to_head);
 
+/* Is the request whose head is being read a HEAD, as far as that is known? To
+ * be asked before on_head returns, or after an error. */
+bool inl_http1_is_head(const struct inl_http1 *h);
+
 /* What ended the parser, in llhttp's words ("Invalid header token"). Never
  * NULL. A static string. */
 const char *inl_http1_reason(const struct inl_http1 *h);

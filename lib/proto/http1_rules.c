@@ -194,6 +194,12 @@ bool inl_http1_may_become_request(struct inlets_slice text)
            (text.len == 0 || inl_slice_is_token(inl_slice(text.ptr, space)));
 }
 
+bool inl_http1_is_long_method(struct inlets_slice text)
+{
+    return text.len >= MAX_METHOD &&
+           inl_slice_is_token(inl_slice(text.ptr, MAX_METHOD));
+}
+
 bool inl_http1_may_become_status(struct inlets_slice text)
 {
     size_t len = text.len < 5 ? text.len : 5;

@@ -29,6 +29,8 @@ int inl_http1_parse_status_line(struct inlets_slice text,
  * refused at its first byte. */
 bool inl_http1_may_become_request(struct inlets_slice text);
 bool inl_http1_may_become_status(struct inlets_slice text);
+/* Does it begin with a method longer than any that there is? */
+bool inl_http1_is_long_method(struct inlets_slice text);
 
 /* origin-form, or "*" for OPTIONS (RFC 9112 section 3.2). */
 bool inl_http1_is_target(struct inlets_slice method,

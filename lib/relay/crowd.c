@@ -123,7 +123,7 @@ static void discount(struct inl_crowd_member *m)
 {
     m->counts = false;
     m->crowd->count--;
-    m->crowd->told++;
+    m->crowd->uncounted++;
     inl_list_remove(&m->idle);
     if (m->place != NULL) {
         place_leave(m->crowd, m->place);
@@ -181,7 +181,7 @@ void inl_crowd_leave(struct inl_crowd_member *m)
     if (m->counts) {
         discount(m);
     }
-    m->crowd->told--;
+    m->crowd->uncounted--;
     inl_list_remove(&m->node);
     m->crowd = NULL;
 }

@@ -15,7 +15,7 @@
 
 /* Who is refused, or gives way, holds a connection for as long as it takes to
  * be told: so many are told at once, the others are cut. Against a flood. */
-#define INL_CROWD_TOLD_MAX 256u
+#define INL_CROWD_UNCOUNTED_MAX 256u
 
 struct inl_crowd {
     struct inl_env *env;
@@ -23,7 +23,7 @@ struct inl_crowd {
     struct inl_list idle;    /* of those who count: the longest idle first */
     uint32_t max, max_per_address; /* 0: no limit */
     uint32_t count;                /* who counts */
-    uint32_t told;                 /* who does not, and is still here */
+    uint32_t uncounted;            /* who does not, and is still here */
     struct inl_map places;         /* by address */
     uint64_t said_ms; /* when the log had a refusal last; 0: never */
     uint32_t unsaid;  /* refusals since */
@@ -51,7 +51,7 @@ void inl_crowd_fini(struct inl_crowd *c);
 
 /* Becomes a member, one that counts if it is welcome. peer_ip: its address,
  * empty when it is outside of the limit per address. *ret_instead: who does
- * not count any more since m does, and has to be told; NULL: nobody. */
+ * not count any more since m does, and has to be uncounted; NULL: nobody. */
 enum inl_crowd_verdict inl_crowd_join(struct inl_crowd *c,
                                       struct inl_crowd_member *m,
                                       struct inlets_slice peer_ip,

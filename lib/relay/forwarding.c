@@ -144,6 +144,13 @@ bool inl_is_websocket_upgrade(const struct inlets_head *head)
     return inl_slice_eq_case(inl_upgrade_of(head), INL_LIT("websocket"));
 }
 
+/* RFC 9110 10.1.1: of HTTP/1.0 it is to be ignored; upstreams see 1.1. */
+static bool is_idle_expect(struct inlets_slice name,
+                           const struct inl_forwarding *request)
+{
+    return request->http10 && inl_slice_eq_case(name, INL_LIT("Expect"));
+}
+
 /* Copies the end-to-end fields; of a request those that are not ours. */
 static size_t copy_fields(const struct inlets_head *head,
                           const struct inl_forwarding *request,
@@ -157,7 +164,8 @@ static size_t copy_fields(const struct inlets_head *head,
 
         if (named_in(name, hop_by_hop, COUNT(hop_by_hop)) ||
             (options && is_connection_option(head, name)) ||
-            (request != NULL && is_ours(name, request->trusted))) {
+            (request != NULL && (is_ours(name, request->trusted) ||
+                                 is_idle_expect(name, request)))) {
             continue;
         }
         fields[n++] = head->fields[i];
@@ -647,7 +655,8 @@ static bool add_upgrade(struct work *w)
     struct inlets_slice protocol;
 
     if ((w->head->flags & INLETS_HEAD_UPGRADE) == 0 ||
-        w->head->content_length != INLETS_LENGTH_NONE) {
+        (w->head->content_length != INLETS_LENGTH_NONE &&
+         w->head->content_length != 0)) {
         return false;
     }
     protocol = inl_upgrade_of(w->head);

@@ -34,9 +34,6 @@
 /* With more than this of the answers before it not yet sent, the next request
  * waits: against who asks for much in a row and reads nothing. */
 #define UNSENT_MAX (64u * 1024)
-/* A FIN while an answer is due: a half-close (RFC 9112 9.6) or somebody who
- * left? Who takes no bytes for this long has left. */
-#define FIN_GRACE_MS 750u
 /* While reading is paused nobody tells us that the visitor has left: we ask
  * this often, and believe it after LOOK_TIMES without a byte either way (a
  * half-close behind a body that waits to be read looks the same). */
@@ -206,6 +203,13 @@ static size_t use(struct inl_visitor *v, const uint8_t *p, size_t n)
     return done;
 }
 
+/* It has asked for all that it will, and closed its side. */
+static void doubt(struct inl_visitor *v)
+{
+    (void)inl_timer_at(v->env, &v->timer,
+                       v->env->now_ms + INL_VISITOR_FIN_GRACE_MS);
+}
+
 static void raw_eof(struct inl_visitor *v)
 {
     inl_flow_end(&v->flow, NULL);
@@ -226,8 +230,7 @@ static void eof_reached(struct inl_visitor *v)
     case INL_VISITOR_BUSY:
         if (v->x->request_done) {
             v->x->keep_alive = false;
-            (void)inl_timer_at(v->env, &v->timer,
-                               v->env->now_ms + FIN_GRACE_MS);
+            doubt(v);
         } else {
             v->x->responded = true; /* nobody is there to be answered */
             inl_visitor_cut(v, INLETS_ECANCELED);
@@ -384,6 +387,8 @@ static void visitor_eof(void *machine)
     v->eof = true;
     if (v->held.bytes == 0) {
         eof_reached(v);
+    } else if (v->state == INL_VISITOR_BUSY && v->x->request_done) {
+        doubt(v); /* what is held waits for this answer, as the visitor may */
     }
 }
 
@@ -404,7 +409,7 @@ static void visitor_taken(void *machine, size_t n)
     }
     if (v->eof &&
         v->state == INL_VISITOR_BUSY) { /* it still takes bytes: it is there */
-        (void)inl_timer_at(v->env, &v->timer, v->env->now_ms + FIN_GRACE_MS);
+        doubt(v);
     }
     inl_flow_credit_sent(&v->flow, &v->x->unpaid, v->link->out.bytes);
 }
@@ -438,9 +443,18 @@ static bool is_late(const struct inl_visitor *v)
     return !v->x->request_done && !v->x->expects && v->flow.tx_credit > 0;
 }
 
+/* Bytes that it has still to take, be it from the system's buffer. */
+static bool is_owed(const struct inl_visitor *v)
+{
+    return v->link->out.bytes > 0 ||
+           inl_link_delivered(v->link) < v->link->bytes_out;
+}
+
 static void busy_too_long(struct inl_visitor *v)
 {
-    if (v->eof) {
+    if (v->eof && is_owed(v)) {
+        doubt(v); /* had it left, those bytes would have brought a reset */
+    } else if (v->eof) {
         v->x->responded = true;
         inl_visitor_cut(v, INLETS_ECANCELED);
     } else if (!v->x->responded && is_late(v)) {
@@ -465,7 +479,11 @@ static void visitor_timeout(struct inl_timer *timer)
         inl_visitor_leave(v);
         break;
     case INL_VISITOR_HEAD:
-        inl_visitor_refuse(v, 408, "the head did not arrive in time");
+        if (v->http.in_message) {
+            inl_visitor_refuse(v, 408, "the head did not arrive in time");
+        } else { /* empty lines: an answer would be taken for the next one's */
+            inl_visitor_leave(v);
+        }
         break;
     case INL_VISITOR_BUSY:
         busy_too_long(v);
@@ -479,13 +497,6 @@ static void visitor_timeout(struct inl_timer *timer)
 }
 
 /* ---- who takes nothing -------------------------------------------------- */
-
-/* Bytes that wait to be taken, be it in the system's buffer. */
-static bool is_due(const struct inl_visitor *v)
-{
-    return v->link->out.bytes > 0 ||
-           inl_link_delivered(v->link) < v->link->bytes_out;
-}
 
 static void look_at_taking(struct inl_visitor *v)
 {
@@ -506,12 +517,12 @@ void inl_visitor_begin_write(struct inl_visitor *v)
 static void visitor_taking(struct inl_timer *timer)
 {
     struct inl_visitor *v = inl_container(timer, struct inl_visitor, taking);
-    uint64_t taken;
+    uint64_t taken = inl_link_delivered(v->link);
 
-    if (v->x == NULL || !is_due(v)) {
+    if (v->x == NULL ||
+        (v->link->out.bytes == 0 && taken == v->link->bytes_out)) {
         return; /* what is written next begins anew */
     }
-    taken = inl_link_delivered(v->link);
     v->taking_left = taken == v->taken ? v->taking_left - 1 : TAKING_LOOKS;
     v->taken = taken;
     if (v->taking_left > 0) {
@@ -536,8 +547,8 @@ void inl_visitor_config_init(struct inl_visitor_config *c)
                                      .limits = INL_HTTP1_LIMITS};
 }
 
-/* For the log, trust is about who speaks; here it is about who connects: a
- * proxy's own look at us counts for nobody. */
+/* Not v->trusted: a trusted proxy that says of nobody whom it passes on is not
+ * to be believed, but counts as little as ever. */
 static struct inlets_slice counted_ip(const struct inl_visitor_config *config,
                                       const struct inl_link *link)
 {
@@ -553,7 +564,7 @@ static void join(struct inl_visitor *v, struct inl_crowd *crowd)
     struct inl_crowd_member *instead;
     enum inl_crowd_verdict verdict = inl_crowd_join(
         crowd, &v->member, counted_ip(v->config, v->link), &instead);
-    bool flooded = crowd->told > INL_CROWD_TOLD_MAX;
+    bool flooded = crowd->uncounted > INL_CROWD_UNCOUNTED_MAX;
 
     inl_crowd_idle(&v->member, true);
     if (instead != NULL) {

@@ -32,18 +32,28 @@ static void add_status_field(struct inlets_head *head,
     }
 }
 
+/* Who speaks HTTP/1.0 has to be told that it stays open (RFC 9112 C.2.2). */
+struct inlets_slice inl_visitor_connection(const struct inl_visitor *v)
+{
+    if (v->x == NULL || !v->x->keep_alive) {
+        return INL_LIT("Connection: close\r\n");
+    }
+    return v->http.http10 ? INL_LIT("Connection: keep-alive\r\n") : INL_LIT("");
+}
+
 static int put_answer(struct inl_visitor *v, struct inlets_head *head,
                       bool is_head, struct inlets_slice body)
 {
     enum inl_http1_framing framing;
+    struct inlets_slice extra = inl_visitor_connection(v);
     int err;
 
     head->content_length = (int64_t)body.len;
-    err = inl_http1_put_response(&v->link->out, head,
-                                 v->x == NULL || !v->x->keep_alive
-                                     ? INL_LIT("Connection: close\r\n")
-                                     : INL_LIT(""),
-                                 !is_head, false, &framing);
+    if (head->status == 426) { /* RFC 9110 15.5.22, 7.8 */
+        extra = INL_LIT("Connection: close, upgrade\r\nUpgrade: websocket\r\n");
+    }
+    err = inl_http1_put_response(&v->link->out, head, extra, !is_head, false,
+                                 &framing);
     return err != 0 ? err : inl_http1_put_body(&v->link->out, framing, body);
 }
 
@@ -104,6 +114,14 @@ static const struct inl_error_page *page_of(const struct inl_visitor *v,
     return inl_error_pages_find(v->config->pages, status);
 }
 
+/* Of a request that has no exchange, be it half a head. */
+static void refuse(struct inl_visitor *v, unsigned status,
+                   struct inlets_slice id, const struct inl_error_page *page)
+{
+    write_answer(v, status, id, inl_http1_is_head(&v->http), page);
+    inl_visitor_leave(v);
+}
+
 void inl_visitor_refuse(struct inl_visitor *v, unsigned status, const char *why)
 {
     char text[INL_REQUEST_ID_LEN];
@@ -112,8 +130,7 @@ void inl_visitor_refuse(struct inl_visitor *v, unsigned status, const char *why)
     inl_log(v->env, INLETS_LOG_INFO, "request refused", INL_KV("id", id),
             INL_KN("status", status), INL_KV("why", inl_str(why)),
             INL_KV("remote", inl_str(v->link->peer_ip)));
-    write_answer(v, status, id, false, page_of(v, status));
-    inl_visitor_leave(v);
+    refuse(v, status, id, page_of(v, status));
 }
 
 void inl_visitor_refuse_tunnel(struct inl_visitor *v, unsigned status,
@@ -125,8 +142,7 @@ void inl_visitor_refuse_tunnel(struct inl_visitor *v, unsigned status,
     inl_log(v->env, INLETS_LOG_WARN, "tunnel refused", INL_KV("id", id),
             INL_KN("status", status), INL_KV("why", inl_str(why)),
             INL_KV("remote", inl_str(v->link->peer_ip)));
-    write_answer(v, status, id, false, NULL);
-    inl_visitor_leave(v);
+    refuse(v, status, id, NULL);
 }
 
 void inl_visitor_turn_away(struct inl_visitor *v,
@@ -145,8 +161,7 @@ void inl_visitor_turn_away(struct inl_visitor *v,
                 INL_KV("remote", inl_str(v->link->peer_ip)),
                 INL_KN_IF(unsaid > 0, "others_before", unsaid));
     }
-    write_answer(v, status, id, false, page_of(v, status));
-    inl_visitor_leave(v);
+    refuse(v, status, id, page_of(v, status));
 }
 
 void inl_visitor_answer_error(struct inl_visitor *v, int err)

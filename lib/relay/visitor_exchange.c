@@ -41,12 +41,13 @@ static void wait_for_progress(struct inl_visitor *v)
     const struct inl_visitor_exchange *x = v->x;
     uint32_t ms = v->config->gateway_timeout_ms;
 
-    if (x != NULL && x->held) {
+    if (x != NULL && x->request_done && v->eof) {
+        ms = INL_VISITOR_FIN_GRACE_MS; /* it goes on for who has left, too */
+    } else if (x != NULL && x->held) {
         v->x->left_ms = ms;
         return;
-    }
-    if (x != NULL && !x->request_done && x->bytes_in > 0 &&
-        v->flow.tx_credit > 0) {
+    } else if (x != NULL && !x->request_done && x->bytes_in > 0 &&
+               v->flow.tx_credit > 0) {
         ms = v->config->body_timeout_ms; /* it is the visitor's turn */
     }
     (void)inl_timer_at(v->env, &v->timer, v->env->now_ms + ms);
@@ -110,12 +111,8 @@ static void put_connection(const struct inl_visitor *v, unsigned status,
         *ret_extra = inl_str(text);
     } else if (status < 200) {
         *ret_extra = INL_LIT("");
-    } else if (!v->x->keep_alive) {
-        *ret_extra = INL_LIT("Connection: close\r\n");
-    } else if (v->http.http10) {
-        *ret_extra = INL_LIT("Connection: keep-alive\r\n");
     } else {
-        *ret_extra = INL_LIT("");
+        *ret_extra = inl_visitor_connection(v);
     }
 }
 
@@ -170,7 +167,9 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
     if (head->status < 200 && head->status != 101 && v->http.http10) {
         return; /* RFC 9110 15.2: 1.0 knows no 1xx */
     }
-    if (head->status >= 200) {
+    if (head->status == 100) {
+        v->x->expects = false; /* now it is the visitor's turn */
+    } else if (head->status >= 200) {
         final_head(v, head);
     }
     inl_forward_date(&out, fields, date);
@@ -441,6 +440,9 @@ static void open_service(struct inl_visitor *v, const struct inlets_head *head,
 
     err = inl_forward_request(head, &f, &room, &out);
     v->x->upgrade = err == 0 && (out.flags & INLETS_HEAD_UPGRADE) != 0;
+    if (v->x->protocol.len > 0 && !v->x->upgrade) {
+        v->x->keep_alive = false; /* what follows may be meant for it */
+    }
     if (err == 0) {
         err = inl_service_open(v->config->service, &req, &v->flow);
     }
@@ -464,7 +466,7 @@ static void answer_options(struct inl_visitor *v)
     char text[CONNECTION_TEXT];
 
     x->status = 204;
-    x->keep_alive = x->keep_alive && x->no_request_body;
+    x->keep_alive = x->keep_alive && x->no_request_body && x->protocol.len == 0;
     put_connection(v, 204, text, &extra);
     if (inl_http1_put_response(&v->link->out, &head, extra, true,
                                v->http.http10, &framing) != 0) {
@@ -590,7 +592,7 @@ static void on_end(struct inl_http1 *h, const struct inlets_head *trailers,
         return;
     }
     v->x->request_done = true;
-    if (v->x->bytes_in > 0 && !v->x->responded && !v->over) {
+    if ((v->x->bytes_in > 0 || v->eof) && !v->x->responded && !v->over) {
         wait_for_progress(v); /* it is the upstream's turn */
     }
     if (v->x->upgrade && inl_flow_tied(&v->flow)) {

@@ -8,6 +8,10 @@
 #include "proto/http1.h"
 #include "relay/visitor.h"
 
+/* A FIN while an answer is due: a half-close (RFC 9112 9.6) or somebody who
+ * left? With nothing to take and for this long, it has left. */
+#define INL_VISITOR_FIN_GRACE_MS 750u
+
 enum inl_visitor_state {
     INL_VISITOR_IDLE,
     INL_VISITOR_HEAD,
@@ -96,6 +100,8 @@ void inl_visitor_cut(struct inl_visitor *v, int err);
 /* Fills text and returns it. */
 struct inlets_slice inl_visitor_new_id(struct inl_env *env,
                                        char text[INL_REQUEST_ID_LEN]);
+/* The Connection line for a final answer, may be empty. */
+struct inlets_slice inl_visitor_connection(const struct inl_visitor *v);
 /* A request that never became one: answer, log and leave. */
 void inl_visitor_refuse(struct inl_visitor *v, unsigned status,
                         const char *why);

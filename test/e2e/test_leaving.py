@@ -2,6 +2,7 @@
 it, and nothing of it stays."""
 
 import contextlib
+import itertools
 import select
 import time
 
@@ -80,6 +81,9 @@ def ask_for(visitor, kind):
         time.sleep(1)   # until the buffers on the way are full
 
 
+# Not asked for yet: none of it may reach the origin.
+BEHIND = (b'', b'\r\n', b'G',
+          b'GET /hello HTTP/1.1\r\nHost: demo.local\r\n\r\n')
 STATES = ('waiting', 'body', 'chunks', 'paused', 'download', 'stalled',
           'events', 'websocket', 'early')
 
@@ -123,6 +127,59 @@ def by_closing(w):
     send is never sent (visitor_edge.fin_while_reading_is_paused has fewer)."""
     leave_in_every_state(w, lambda visitor: visitor.close(),
                          [state for state in STATES if state != 'paused'])
+
+
+@test()
+def by_fin_with_bytes_behind_the_request(w):
+    """Bytes that wait for their turn hide no FIN: the end comes as soon as
+    without them, whether the answer has begun or not."""
+    ends, problems = {}, []
+    server, _, origin = w.pair(scripted(ends))
+    for kind, behind in itertools.product(('waiting', 'events', 'post'),
+                                          BEHIND):
+        how = 'end' if kind == 'waiting' else 'close'
+        ends.clear()
+        count = len(origin.requests)
+        visitor = w.visitor(server)
+        visitor.ask('POST' if kind == 'post' else 'GET', f'/{kind}',
+                    body=b'whole' if kind == 'post' else None)
+        visitor.send(behind)
+        soon(lambda: len(origin.requests) > count, 5, kind)
+        if kind == 'events':
+            visitor.final_head()
+            visitor.take(len(visitor.buf))
+        time.sleep(0.05)
+        left = time.monotonic()
+        getattr(visitor, how)()
+        soon(lambda: ends or time.monotonic() > left + 3, 5, 'time')
+        if not ends or ends[kind] - left > NOTICED_S:
+            problems.append(f'{kind} {behind} {how}: {ends} after {left}')
+        visitor.close()
+        soon(lambda: not origin.alive, 5, 'its end')
+        equal(len(origin.requests), count + 1, 'at the origin')
+    none(problems)
+
+
+@test()
+def half_closed_and_slow_gets_all(w):
+    """Who closes its side and reads slowly, but does, has not left."""
+    body = bytes(range(256)) * 32768
+
+    def answer(x):
+        x.read()
+        x.reply(200, body)
+
+    server, _, _ = w.pair(answer)
+    with w.visitor(server, rcvbuf=65536, timeout=20) as visitor:
+        visitor.ask()
+        visitor.end()
+        head = visitor.final_head()
+        began, got = time.monotonic(), 0
+        while time.monotonic() - began < 4:  # 40 kB/s
+            got += len(visitor.exactly(8192))
+            time.sleep(0.2)
+        rest = visitor.exactly(len(body) - got)
+        equal((head.status, rest == body[got:]), (200, True), 'the rest')
 
 
 @test()

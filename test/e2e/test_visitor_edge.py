@@ -233,6 +233,9 @@ REFUSED = {
     '9110-9.1 unknown': (501, line(b'BREW / HTTP/1.1')),
     '9110-9.1 unknown, like GET': (501, line(b'GETX / HTTP/1.1')),
     '9110-9.1 unknown, shorter': (501, line(b'GE / HTTP/1.1')),
+    '9110-9.1 unknown, 32 letters': (501, line(b'A' * 32 + b' / HTTP/1.1')),
+    '9110-9.1 unknown, 500 letters': (
+        501, line(b'A' * 500 + b' / HTTP/1.1')),
     '9110-9.1 lower case': ((400, 501), line(b'get / HTTP/1.1')),
     '9110-9.1 mixed case': ((400, 501), line(b'Get / HTTP/1.1')),
     '9110-9.1 not a token': (400, line(b'G@T / HTTP/1.1')),
@@ -569,17 +572,84 @@ def refused_upload_reads_the_answer(w):
     equal(origin.requests, [], 'at the origin')
 
 
+HANDSHAKE = (b'Connection: Upgrade', b'Upgrade: websocket',
+             b'Sec-WebSocket-Version: 13',
+             b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==')
+
+
 @test()
 def bytes_behind_a_refused_upgrade_are_nothing(w):
+    """Whether the origin refuses, or we answer or ignore it."""
+    server, _, origin = w.pair(hello)
+    for name, wanted, data in (
+            ('refused', 200, get(*HANDSHAKE)),
+            ('no length', 200, get(*HANDSHAKE, b'Content-Length: 0')),
+            ('a body', 200, post(CL + b'1', *HANDSHAKE, body=b'a')),
+            ('another protocol', 200, get(b'Connection: Upgrade',
+                                          b'Upgrade: foo')),
+            ('ours to answer', 204, get(*HANDSHAKE, b'Max-Forwards: 0',
+                                        start=b'OPTIONS / HTTP/1.1'))):
+        with w.visitor(server) as visitor:
+            visitor.send(data + HIDDEN)
+            equal(visitor.answer().status, wanted, name)
+            equal(visitor.how_it_ends(5), (b'', 'eof'), name)
+    equal(set(origin.targets()), {'/'}, 'at the origin')
+
+
+@test()
+def a_handshake_with_a_length_of_nothing(w):
+    server, _, _ = w.pair(lambda x: x.upgrade())
+    with w.visitor(server) as visitor:
+        head = visitor.upgrade(fields=[('Content-Length', '0')])
+        check(head.accepted, head)
+
+
+@test()
+def head_is_refused_without_a_body(w):
+    """RFC 9110 9.3.2."""
+    server, _, origin = w.pair(hello)
+    problems = []
+    for wanted, data in (
+            (400, get(host=b'', start=b'HEAD / HTTP/1.1')),
+            (400, get(b'X: a', b' b', start=b'HEAD / HTTP/1.1')),
+            (400, get(b'Host: b', start=b'HEAD / HTTP/1.1')),
+            (414, get(start=b'HEAD /' + b'a' * 9000 + b' HTTP/1.1')),
+            (417, get(b'Expect: magic', start=b'HEAD / HTTP/1.1')),
+            (431, get(b'X: ' + b'a' * 20000, start=b'HEAD / HTTP/1.1')),
+            (505, get(start=b'HEAD / HTTP/3.0')),
+            (401, get(*HANDSHAKE, start=b'HEAD /tunnel HTTP/1.1'))):
+        with w.visitor(server) as visitor:
+            send_all(visitor, data, False)
+            said, _ = visitor.how_it_ends(5)
+        head, _, body = said.partition(b'\r\n\r\n')
+        if int(head[9:12]) != wanted or body or b'Content-Length' not in head:
+            problems.append(f'{data[:40]}: {said}')
+    none(problems)
+    equal(origin.requests, [], 'at the origin')
+
+
+@test()
+def http10_is_told_what_becomes_of_the_connection(w):
+    """RFC 9112 C.2.2; also by answers of our own."""
+    server = w.server()
+    with w.visitor(server) as visitor:
+        for said in ('keep-alive', 'close'):
+            visitor.ask(fields=[('Connection', said)], version='HTTP/1.0')
+            head = visitor.answer()
+            equal((head.status, head.get('Connection')), (503, said), said)
+        equal(visitor.how_it_ends(5), (b'', 'eof'), 'the end')
+
+
+@test()
+def http10_expects_nothing(w):
+    """RFC 9110 10.1.1."""
     server, _, origin = w.pair(hello)
     with w.visitor(server) as visitor:
-        visitor.send(get(b'Connection: Upgrade', b'Upgrade: websocket',
-                         b'Sec-WebSocket-Version: 13',
-                         b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==')
-                     + HIDDEN)
+        visitor.ask('POST', fields=[('Expect', '100-continue')], body=b'hello',
+                    version='HTTP/1.0')
         equal(visitor.answer().status, 200, 'the answer')
-        equal(visitor.how_it_ends(5), (b'', 'eof'), 'the end')
-    equal(origin.targets(), ['/'], 'at the origin')
+    equal((origin.requests[0].has('Expect'), origin.requests[0].body),
+          (False, b'hello'), 'at the origin')
 
 
 # --- the tunnel's address ----------------------------------------------------
@@ -589,12 +659,16 @@ def tunnels_need_version_13(w):
     server, _, origin = w.pair(hello)
     for name, version in {'none': b'X: y', 'old':
                           b'Sec-WebSocket-Version: 8'}.items():
-        status, wrong = refusal(w, server, get(
-            b'Connection: Upgrade', b'Upgrade: websocket', version,
-            b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-            b'Authorization: Bearer ' + w.token.encode(),
-            start=b'GET /tunnel HTTP/1.1') + HIDDEN, False)
-        equal((status, wrong), (426, ''), name)
+        data = get(b'Connection: Upgrade', b'Upgrade: websocket', version,
+                   b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+                   b'Authorization: Bearer ' + w.token.encode(),
+                   start=b'GET /tunnel HTTP/1.1')
+        equal(refusal(w, server, data + HIDDEN, False), (426, ''), name)
+        with w.visitor(server) as visitor:
+            visitor.send(data)
+            head = visitor.answer()  # RFC 9110 15.5.22
+            equal((head.get('Upgrade'), head.get('Connection')),
+                  ('websocket', 'close, upgrade'), name)
     equal(origin.requests, [], 'at the origin')
 
 

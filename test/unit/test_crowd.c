@@ -41,7 +41,7 @@ static void close_crowd(void)
         inl_crowd_leave(&rig.members[i]);
     }
     assert_int_equal(rig.crowd.count, 0);
-    assert_int_equal(rig.crowd.told, 0);
+    assert_int_equal(rig.crowd.uncounted, 0);
     assert_int_equal(rig.crowd.places.count, 0);
     assert_true(inl_list_empty(&rig.crowd.members));
     assert_true(inl_list_empty(&rig.crowd.idle));
@@ -77,9 +77,9 @@ static void one_too_many_is_refused(void **state)
     assert_int_equal(join(2, "192.0.2.3"), INL_CROWD_FULL);
     assert_null(rig.instead);
     assert_int_equal(rig.crowd.count, 2);
-    assert_int_equal(rig.crowd.told, 1);
+    assert_int_equal(rig.crowd.uncounted, 1);
     inl_crowd_leave(&rig.members[2]);
-    assert_int_equal(rig.crowd.told, 0);
+    assert_int_equal(rig.crowd.uncounted, 0);
     assert_int_equal(join(3, "192.0.2.3"), INL_CROWD_FULL);
     inl_crowd_leave(&rig.members[0]);
     assert_int_equal(join(4, "192.0.2.3"), INL_CROWD_WELCOME);
@@ -104,7 +104,7 @@ static void the_longest_idle_gives_way(void **state)
     assert_ptr_equal(rig.instead, &rig.members[0]);
     assert_int_equal(join(5, "192.0.2.2"), INL_CROWD_FULL);
     assert_int_equal(rig.crowd.count, 3);
-    assert_int_equal(rig.crowd.told, 3);
+    assert_int_equal(rig.crowd.uncounted, 3);
     close_crowd();
 }
 

@@ -83,6 +83,37 @@ static void test_heads_have_ten_seconds(void **state)
     world_chain_close(&c);
 }
 
+/* An answer to nothing would be taken for the next request's. */
+static void test_empty_lines_are_no_request(void **state)
+{
+    struct world_chain c;
+    struct world_visitor *v = begin(&c);
+
+    (void)state;
+    world_send(v, "\r\n");
+    world_run(c.w, 10100);
+    assert_true(v->eof);
+    assert_int_equal(v->nanswers, 0);
+    end(&c, v);
+}
+
+/* It was told to go on, and does not: it is the visitor who is late. */
+static void test_continue_is_not_followed(void **state)
+{
+    struct world_chain c;
+    struct world_visitor *v = begin(&c);
+
+    (void)state;
+    wh_expect(&v->http, false);
+    world_send(v, "POST /continue HTTP/1.1\r\nHost: app.test\r\n"
+                  "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    world_run(c.w, 100);
+    assert_int_equal(v->interim, 1);
+    expect_refusal(&c, v, 59900, 408);
+    settle_origin(&c, 0);
+    end(&c, v);
+}
+
 static void test_idle_is_sixty_seconds(void **state)
 {
     struct world_chain c;
@@ -194,6 +225,49 @@ static void test_rst_before_the_answer(void **state)
     world_visitor_leave(v, true);
     world_run(c.w, 10);
     assert_int_equal(c.origin->nopen, 0);
+    end(&c, v);
+}
+
+/* What waits behind the request hides no FIN. */
+static void test_fin_behind_more(void **state)
+{
+    static const char *const behind[] = {
+        "\r\n", "G", "GET /len/5 HTTP/1.1\r\nHost: app.test\r\n\r\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+        struct world_chain c;
+        struct world_visitor *v = begin(&c);
+
+        world_get(v, i % 2 == 0 ? "/hang" : "/stall/10");
+        world_send(v, "%s", behind[i]);
+        world_run(c.w, 100000 * (i % 2)); /* there is no other timer left */
+        world_run(c.w, 100);
+        assert_int_equal(c.origin->nopen, 1);
+        world_shutdown(v->end);
+        world_run(c.w, 1000);
+        assert_int_equal(c.origin->nopen, 0);
+        assert_int_equal(c.origin->nrequests, 1);
+        end(&c, v);
+    }
+}
+
+/* Several requests and a FIN: all are answered. */
+static void test_fin_behind_many(void **state)
+{
+    struct world_chain c;
+    struct world_visitor *v = begin(&c);
+
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        world_get(v, "/len/70000");
+    }
+    world_shutdown(v->end);
+    world_run(c.w, 5000);
+    for (unsigned i = 0; i < 5; i++) {
+        world_expect_answer(v, i, 200, 70000, world_body_hash(5, 70000));
+    }
+    assert_true(v->eof);
     end(&c, v);
 }
 
@@ -337,7 +411,7 @@ static void test_the_longest_idle_gives_way(void **state)
     }
     world_run(c.w, 3000);
     assert_int_equal(c.exit->visitors.count, 0);
-    assert_int_equal(c.exit->visitors.told, 0);
+    assert_int_equal(c.exit->visitors.uncounted, 0);
     world_chain_close(&c);
 }
 
@@ -345,12 +419,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heads_have_ten_seconds),
+        cmocka_unit_test(test_empty_lines_are_no_request),
+        cmocka_unit_test(test_continue_is_not_followed),
         cmocka_unit_test(test_idle_is_sixty_seconds),
         cmocka_unit_test(test_bodies_go_on),
         cmocka_unit_test(test_silent_upstream),
         cmocka_unit_test(test_answers_take_their_time),
         cmocka_unit_test(test_fin_before_the_answer),
         cmocka_unit_test(test_rst_before_the_answer),
+        cmocka_unit_test(test_fin_behind_more),
+        cmocka_unit_test(test_fin_behind_many),
         cmocka_unit_test(test_half_close_gets_the_answer),
         cmocka_unit_test(test_fin_in_the_body),
         cmocka_unit_test(test_pipelining),
