@@ -122,12 +122,13 @@ class Traffic:
         x.reply(200, b'at last')
 
 
-def linked(w, *flags, both=(), client_flags=(), control=None, **options):
+def linked(w, *flags, both=(), client_flags=(), control=None, env=None,
+           **options):
     """(server, client, relay, traffic) with a relay in the tunnel; options
-    are the relay's."""
+    are the relay's, env is the server's."""
     traffic = Traffic(w)
     traffic.origin = w.origin(traffic, timeout=120)
-    server = w.server(*flags, *both, control=control)
+    server = w.server(*flags, *both, control=control, env=env)
     relay = w.relay(server.tunnels, **options)
     client = w.client(server, traffic.origin, via=relay.address,
                       flags=[*both, *client_flags])
