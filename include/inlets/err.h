@@ -48,12 +48,13 @@ extern "C" {
     X(EINSECURE, 32, "a token would cross the network in clear text")          \
     X(ENOTSUP, 33, "not supported by this build")                              \
     X(EMFILE, 34, "out of file descriptors")                                   \
-    X(EINTERNAL, 35, "internal error")
+    X(EINTERNAL, 35, "internal error")                                         \
+    X(EDOTS, 36, "dot segments in a path that decides where a request goes")
 
 #define INLETS_ERR_ENUM_(name, number, text) INLETS_##name = -(number),
 enum inlets_err {
     INLETS_OK = 0,
-    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -36
+    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -37
 };
 #undef INLETS_ERR_ENUM_
 

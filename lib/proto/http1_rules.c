@@ -331,6 +331,43 @@ bool inl_http1_may_trail(struct inlets_slice name)
            !inl_slice_folds_to(name, INL_LIT("x-forwarded-"));
 }
 
+/* --- dot segments --- */
+
+/* One character of a path, those that matter here decoded once (RFC 3986 2.1);
+ * *at moves behind it. */
+static char path_char(struct inlets_slice path, size_t *at)
+{
+    static const char codes[] = "%2e.%2f/%5c\\%3b;";
+    struct inlets_slice rest = inl_slice(path.ptr + *at, path.len - *at);
+
+    for (size_t i = 0; i + 4 < sizeof(codes) && rest.ptr[0] == '%'; i += 4) {
+        if (inl_slice_starts_case(rest, inl_slice(codes + i, 3))) {
+            *at += 3;
+            return codes[i + 3];
+        }
+    }
+    *at += 1;
+    return rest.ptr[0];
+}
+
+bool inl_http1_has_dot_segments(struct inlets_slice path)
+{
+    size_t at = 0, dots = 0;
+    bool only_dots = false; /* until now, in this segment */
+
+    while (at < path.len) {
+        char c = path_char(path, &at);
+        bool slash = c == '/' || c == '\\';
+
+        if ((slash || c == ';') && only_dots && (dots == 1 || dots == 2)) {
+            return true;
+        }
+        only_dots = slash || (only_dots && c == '.');
+        dots = slash ? 0 : dots + 1;
+    }
+    return only_dots && (dots == 1 || dots == 2);
+}
+
 /* --- Host and target --- */
 
 /* A host as routes compare it, and the port. */

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/queue.h"
 #include "base/slice.h"
+#include "proto/http1_rules.h"
 #include "relay/forwarding.h"
 #include "relay/head.h"
 #include <string.h>
@@ -691,6 +692,10 @@ static int failover_open(struct inl_service *s, const struct inl_request *req,
 
     if (route == NULL) {
         return INLETS_ENOROUTE;
+    }
+    if (inl_http1_has_dot_segments(req->path) &&
+        inl_router_has_paths(f->router, req->host)) {
+        return INLETS_EDOTS; /* what it means depends on who reads it */
     }
     repeatable = is_repeatable(req->head, &safe);
     if (!safe && !by_cookie && !inl_route_has_choice(route) &&

@@ -231,35 +231,58 @@ static bool path_matches(const struct inl_route *route,
            (path.len == n || n == 0 || path.ptr[n] == '/');
 }
 
-static struct inl_route *match_in(const struct inl_router *r,
-                                  struct inlets_slice key,
-                                  struct inlets_slice path)
-{
-    struct host *h = find_host(r, key);
-    struct inl_route *route = h == NULL ? NULL : h->routes;
+/* Whose rules apply to a host, most exact first: its own, those of "*.", those
+ * of "*". NULL: none of that kind. */
+#define HOST_KINDS 3
 
-    while (route != NULL && !path_matches(route, path)) {
-        route = route->next;
+static struct host *host_of_kind(const struct inl_router *r,
+                                 struct inlets_slice host, int kind)
+{
+    char buf[INL_HOST_MAX + 3];
+    size_t dot = inl_slice_find(host, '.');
+    size_t len = host.len - dot;
+
+    if (kind == 0) {
+        return find_host(r, host);
     }
-    return route;
+    if (kind == 2) {
+        return find_host(r, INL_LIT("*"));
+    }
+    if (len == 0 || host.len > INL_HOST_MAX) {
+        return NULL;
+    }
+    buf[0] = '*';
+    memcpy(buf + 1, host.ptr + dot, len);
+    return find_host(r, inl_slice(buf, len + 1));
 }
 
 struct inl_route *inl_router_match(const struct inl_router *r,
                                    struct inlets_slice host,
                                    struct inlets_slice path)
 {
-    char buf[INL_HOST_MAX + 3];
-    size_t dot = inl_slice_find(host, '.');
-    struct inl_route *route = match_in(r, host, path);
+    struct inl_route *route = NULL;
 
-    if (route == NULL && dot < host.len && host.len <= INL_HOST_MAX) {
-        size_t len = host.len - dot;
+    for (int kind = 0; kind < HOST_KINDS && route == NULL; kind++) {
+        struct host *h = host_of_kind(r, host, kind);
 
-        buf[0] = '*';
-        memcpy(buf + 1, host.ptr + dot, len);
-        route = match_in(r, inl_slice(buf, len + 1), path);
+        route = h == NULL ? NULL : h->routes;
+        while (route != NULL && !path_matches(route, path)) {
+            route = route->next;
+        }
     }
-    return route != NULL ? route : match_in(r, INL_LIT("*"), path);
+    return route;
+}
+
+bool inl_router_has_paths(const struct inl_router *r, struct inlets_slice host)
+{
+    for (int kind = 0; kind < HOST_KINDS; kind++) {
+        struct host *h = host_of_kind(r, host, kind);
+
+        if (h != NULL && h->routes->path_len > 0) { /* the longest is first */
+            return true;
+        }
+    }
+    return false;
 }
 
 bool inl_route_has_choice(const struct inl_route *route)

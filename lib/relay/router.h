@@ -93,6 +93,8 @@ bool inl_router_has_good(struct inl_router *r, struct inlets_slice host,
 struct inl_route *inl_router_match(const struct inl_router *r,
                                    struct inlets_slice host,
                                    struct inlets_slice path);
+/* Does the path decide where requests for this host go? */
+bool inl_router_has_paths(const struct inl_router *r, struct inlets_slice host);
 bool inl_route_has_choice(const struct inl_route *route);
 /* Will a request for its next target wait for a websocket? */
 bool inl_route_is_lost(const struct inl_route *route);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/slice.h"
 #include "proto/http1.h"
+#include "relay/answer.h"
 #include "relay/forwarding.h"
 #include "relay/session_lane.h"
 
@@ -34,11 +35,6 @@ static struct inl_stream_log *log_new(const struct inl_session *s,
     return l;
 }
 
-static unsigned status_of_refusal(int err)
-{
-    return err == INLETS_ENOROUTE ? 404 : 502;
-}
-
 static void serve(struct inl_session *s, struct inl_stream *st, uint32_t route,
                   const struct inl_request *req)
 {
@@ -48,7 +44,7 @@ static void serve(struct inl_session *s, struct inl_stream *st, uint32_t route,
 
     if (err != 0) {
         if (st->log != NULL) {
-            st->log->status = status_of_refusal(err);
+            st->log->status = inl_status_of_error(err);
         }
         inl_stream_abort(st, err, true);
     }

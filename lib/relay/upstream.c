@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/slice.h"
+#include "proto/http1_rules.h"
 #include "relay/upstream_conn.h"
 #include <string.h>
 
@@ -125,6 +126,9 @@ static int upstream_open(struct inl_service *s, const struct inl_request *req,
 
     if (u->closed) {
         return INLETS_EUNAVAILABLE;
+    }
+    if (u->config.path.len > 0 && inl_http1_has_dot_segments(req->path)) {
+        return INLETS_EDOTS; /* it would lead out of that path */
     }
     c = pop_idle(u, req->head);
     if (c != NULL) {

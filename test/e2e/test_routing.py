@@ -81,6 +81,31 @@ def paths_are_kept_and_put_in_front(w):
 
 
 @test()
+def dot_segments_where_paths_decide(w):
+    """A path rule must not be left by what only the upstream reads as "..";
+    without one a target is nobody's business but the upstream's."""
+    origin = w.origin(hello)
+    server = w.server()
+    w.client(server, f'rule.local/v1={origin.url}',
+             f'*.wild.local/x={origin.url}', f'base.local={origin.url}/base',
+             f'plain.local={origin.url}')
+    targets = ('/v1/../admin', '/v1/%2e%2e/admin', '/v1/..;/admin',
+               '/v1/..%2fadmin', '/v1/.%5cx', '/v1/..')
+    for target in targets:
+        for host in ('rule.local', 'base.local'):
+            answer = server.get(target, host)
+            equal(answer.status, 400, f'{host}{target}')
+        equal(server.get(target, 'plain.local').status, 200, target)
+        equal(origin.targets()[-1], target, 'kept byte for byte')
+    equal(server.get('/x/../y', 'a.wild.local').status, 400, 'a wildcard rule')
+    equal(server.get('/v1/a..b?x=/../y', 'rule.local').status, 200,
+          'dots elsewhere')
+    equal(len(origin.targets()), len(targets) + 1, 'nothing else came')
+    equal(len(server.lines('status=400.*result=EDOTS')),
+          2 * len(targets) + 1, 'reasons in the log')
+
+
+@test()
 def equals_and_commas_inside_urls(w):
     origin = w.origin(hello)
     server = w.server()

@@ -5,6 +5,7 @@
 #include "proto/http1.h"
 
 #include "base/slice.h"
+#include "proto/http1_rules.h"
 #include "unit/alloc.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1183,7 +1184,38 @@ static void finds_the_first(void **state)
 
 #define NEXAMPLES (sizeof(examples) / sizeof(examples[0]))
 
+static void check_dots(const char *paths, bool wanted)
+{
+    struct inlets_slice rest = inl_str(paths);
+
+    while (rest.len > 0) {
+        size_t n = inl_slice_find(rest, ' ');
+        size_t used = n < rest.len ? n + 1 : n;
+
+        if (inl_http1_has_dot_segments(inl_slice(rest.ptr, n)) != wanted) {
+            fail_msg("%.*s: %s", (int)n, rest.ptr,
+                     wanted ? "dot segments not seen" : "it has none");
+        }
+        rest = inl_slice(rest.ptr + used, rest.len - used);
+    }
+}
+
+/* RFC 3986 3.3, and what servers make of its edges. */
+static void dot_segments(void **state)
+{
+    (void)state;
+    check_dots("/. /.. /v1/../admin /./v1 /v1/.. /v1/. /v1/%2e%2E /v1/.%2e/x "
+               "/v1/..;/ /v1/..;a=b/x /v1%2f.. /v1/..%2Fx /v1/..%5cadmin "
+               "/v1\\..\\x /a/..%3b /%2E/x /..;",
+               true);
+    check_dots("/ * /a.b /... /v1/..a /v1/a.. /.well-known /a;b/..c "
+               "/%2e%2e%2e /%252e./ /a%2fb /;../x /%2 /a/% /..%00/x "
+               "/v1/.a;.x.%2 /..%2",
+               false);
+}
+
 static const struct CMUnitTest others[] = {
+    cmocka_unit_test(dot_segments),
     cmocka_unit_test(target_limit),
     cmocka_unit_test(status_line_limit),
     cmocka_unit_test(field_limit),
