@@ -62,8 +62,8 @@ bool inl_http1_settle_target(struct inlets_slice method, char *target,
                              struct inlets_slice *ret_host,
                              const char **ret_reason);
 
-/* Has a path a segment "." or ".." (RFC 3986 3.3), or what some server takes for
- * one: encoded dots and slashes, backslashes, a parameter behind the dots? */
+/* Has a path a segment "." or ".." (RFC 3986 3.3), or what servers take for
+ * one: encoded dots or slashes, backslashes, a parameter behind the dots? */
 bool inl_http1_has_dot_segments(struct inlets_slice path);
 
 /* Content-Length and Transfer-Encoding. */

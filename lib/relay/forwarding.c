@@ -122,21 +122,34 @@ bool inl_may_upgrade_to(struct inlets_slice protocol)
            !named_in(name, never, COUNT(never));
 }
 
-struct inlets_slice inl_upgrade_of(const struct inlets_head *head)
+/* The value of Upgrade; empty: none, or several lines. */
+static struct inlets_slice upgrade_field(const struct inlets_head *head)
 {
-    struct inlets_slice protocol = {NULL, 0};
+    struct inlets_slice value = {NULL, 0};
     size_t lines = 0;
 
     for (size_t i = 0; i < head->nfields; i++) {
         if (inl_slice_eq_case(head->fields[i].name, INL_LIT("upgrade"))) {
-            protocol = inl_slice_trim(head->fields[i].value);
+            value = inl_slice_trim(head->fields[i].value);
             lines++;
         }
     }
-    return lines == 1 && inl_may_upgrade_to(protocol) &&
+    return lines == 1 ? value : inl_slice(NULL, 0);
+}
+
+struct inlets_slice inl_upgrade_of(const struct inlets_head *head)
+{
+    struct inlets_slice protocol = upgrade_field(head);
+
+    return inl_may_upgrade_to(protocol) &&
                    is_connection_option(head, INL_LIT("upgrade"))
                ? protocol
                : inl_slice(NULL, 0);
+}
+
+bool inl_asks_for_h2c(const struct inlets_head *head)
+{
+    return inl_slice_eq_case(upgrade_field(head), INL_LIT("h2c"));
 }
 
 bool inl_is_websocket_upgrade(const struct inlets_head *head)

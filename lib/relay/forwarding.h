@@ -89,6 +89,9 @@ void inl_forward_date(struct inlets_head *head, struct inlets_field *fields,
 /* The protocol that Upgrade and Connection name, if it is only one and may be
  * upgraded to; else empty. */
 struct inlets_slice inl_upgrade_of(const struct inlets_head *head);
+/* Does Upgrade name h2c alone? Nobody here switches to it, and clients that ask
+ * for it with each connection send HTTP/1.1 until one does (RFC 7540 3.2). */
+bool inl_asks_for_h2c(const struct inlets_head *head);
 bool inl_is_websocket_upgrade(const struct inlets_head *head);
 /* Is it the name of a protocol (RFC 9110 7.8), but not of another HTTP or of
  * TLS? Behind those a visitor could speak to an upstream past all our rules

@@ -175,7 +175,7 @@ void inl_visitor_answer_status(struct inl_visitor *v, int err, unsigned status)
 
     x->err = err;
     x->status = status;
-    if (x->upgrade || (!x->request_done && !x->no_request_body)) {
+    if (!x->request_done && !x->no_request_body) {
         x->keep_alive = false; /* the rest of the body would follow */
     }
     write_answer(v, x->status, x->id, x->is_head, page_of(v, x->status));

@@ -132,11 +132,6 @@ static void final_head(struct inl_visitor *v, const struct inlets_head *head)
     if ((v->eof && v->held.bytes == 0) || v->config->draining) {
         x->keep_alive = false;
     }
-    if (x->upgrade) {
-        /* Refused. What the visitor sends now may be meant for the other
-         * protocol: it must never be read as a request. */
-        x->keep_alive = false;
-    }
 }
 
 /* A second final head, a switch that nobody asked for, too many fields. */
@@ -440,9 +435,6 @@ static void open_service(struct inl_visitor *v, const struct inlets_head *head,
 
     err = inl_forward_request(head, &f, &room, &out);
     v->x->upgrade = err == 0 && (out.flags & INLETS_HEAD_UPGRADE) != 0;
-    if (v->x->protocol.len > 0 && !v->x->upgrade) {
-        v->x->keep_alive = false; /* what follows may be meant for it */
-    }
     if (err == 0) {
         err = inl_service_open(v->config->service, &req, &v->flow);
     }
@@ -466,7 +458,7 @@ static void answer_options(struct inl_visitor *v)
     char text[CONNECTION_TEXT];
 
     x->status = 204;
-    x->keep_alive = x->keep_alive && x->no_request_body && x->protocol.len == 0;
+    x->keep_alive = x->keep_alive && x->no_request_body;
     put_connection(v, 204, text, &extra);
     if (inl_http1_put_response(&v->link->out, &head, extra, true,
                                v->http.http10, &framing) != 0) {
@@ -493,6 +485,17 @@ static bool can_expect(const struct inlets_head *head)
         }
     }
     return true;
+}
+
+/* What follows a request for another protocol may be meant for that: it must
+ * never be read as a request, whatever becomes of this one. */
+static bool may_stay(const struct inl_visitor *v, const struct inl_http1 *h,
+                     const struct inlets_head *head)
+{
+    return h->keep_alive &&
+           (v->config->max_requests == 0 ||
+            v->requests < v->config->max_requests) &&
+           ((head->flags & INLETS_HEAD_UPGRADE) == 0 || inl_asks_for_h2c(head));
 }
 
 static bool is_too_large(const struct inl_visitor *v, int64_t bytes)
@@ -547,8 +550,7 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
         return;
     }
     v->requests++;
-    v->x->keep_alive = h->keep_alive && (v->config->max_requests == 0 ||
-                                         v->requests < v->config->max_requests);
+    v->x->keep_alive = may_stay(v, h, head);
     v->x->expects =
         !h->http10 && inl_head_find(head, INL_LIT("Expect")).ptr != NULL;
     v->x->no_request_body =

@@ -772,7 +772,8 @@ NO_UPGRADES = {
 
 @test()
 def upgrades_that_are_none(w):
-    """Such a request is answered, and one behind it, too."""
+    """Such a request is answered. One behind it, too, when it can be nothing
+    else: when no other protocol was asked for but h2c."""
     server, _, origin = w.pair(lambda x: x.reply(200, x.read() or b'plain'))
     for name, (method, fields, version, body) in NO_UPGRADES.items():
         with w.visitor(server) as visitor:
@@ -782,8 +783,11 @@ def upgrades_that_are_none(w):
             check(not seen.has('Upgrade') and not seen.has('HTTP2-Settings'),
                   name, seen.fields)
             check('upgrade' not in seen.get('Connection', '').lower(), name)
-            if version == 'HTTP/1.1':
+            if name in ('no Connection', 'another Connection', 'no Upgrade',
+                        'h2c'):
                 equal(visitor.get('/next').body, b'plain', name)
+            else:
+                equal(visitor.how_it_ends(5), (b'', 'eof'), name)
 
 
 @test()
