@@ -83,13 +83,17 @@ static int let_read(int ruleset, const char *path)
     return rc == 0 ? 0 : -1;
 }
 
-/* The directory: a file that is replaced is another file. */
+/* Itself if it is one, and the directory it is in: a file that is replaced is
+ * another file. (let_read passes over what is none.) */
 static int let_reread(int ruleset, const char *file)
 {
     char dir[PATH_MAX];
     const char *slash = strrchr(file, '/');
     int len = slash == NULL ? 0 : (int)(slash - file);
 
+    if (let_read(ruleset, file) != 0) {
+        return -1;
+    }
     if (slash == NULL) {
         return let_read(ruleset, ".");
     }
@@ -104,7 +108,12 @@ static int add_rules(int ruleset, const struct cmd_sandbox *s)
             return -1;
         }
     }
-    return s->reread == NULL ? 0 : let_reread(ruleset, s->reread);
+    for (size_t i = 0; s->reread != NULL && s->reread[i] != NULL; i++) {
+        if (let_reread(ruleset, s->reread[i]) != 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int fence_files(const struct cmd_sandbox *s, int *ret_level,

@@ -14,8 +14,10 @@
 #include <stdbool.h>
 
 struct cmd_sandbox {
-    bool dials;         /* resolves names and connects; else it only accepts */
-    const char *reread; /* its directory stays readable; NULL: none */
+    bool dials; /* resolves names and connects; else it only accepts */
+    /* Files and folders whose directories stay readable; ends with NULL. NULL:
+     * none. */
+    const char *const *reread;
 };
 
 /* For this thread and those that it will start, for good. *ret_level is

@@ -46,6 +46,13 @@ static void report_oddities(struct cmd_log *log,
         log, o->no_wrapping,
         "--disable-transport-wrapping does nothing: answers are never "
         "rewritten");
+    cmd_log_warn_if(log, o->insecure,
+                    "DANGER: by ws:// whoever listens on the way reads the "
+                    "token and every request (--insecure)");
+    cmd_log_warn_if(log, o->skip_verify,
+                    "DANGER: whoever is on the way can pose as the exit node, "
+                    "and read the token and every request "
+                    "(--tls-skip-verify)");
     if (o->token != NULL && o->print_token) {
         cmd_log_say(log, INLETS_LOG_INFO, "token", "token", o->token, NULL);
     }
@@ -317,8 +324,8 @@ static int explain_urls(const struct inlets_client_opts *c, int err)
 /* Names are resolved by threads, so it comes before the first dial. */
 static int confine(struct program *program, const struct cmd_client_options *o)
 {
-    const struct cmd_sandbox sandbox = {.dials = true,
-                                        .reread = o->upstreams_file};
+    const char *const reread[] = {o->upstreams_file, NULL};
+    const struct cmd_sandbox sandbox = {.dials = true, .reread = reread};
 
     return cmd_process_confine(&program->log, PROGRAM, o->run_as,
                                o->upstreams_file,

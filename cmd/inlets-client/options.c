@@ -1,6 +1,7 @@
 /* options.c: see options.h. */
 #include "options.h"
 
+#include "common/file.h"
 #include "common/flags.h"
 #include "common/logsink.h"
 #include "common/secret.h"
@@ -15,8 +16,12 @@ const char cmd_client_help[] =
     "that\n"
     "its visitors make from HTTP servers within this machine's reach.\n"
     "\n"
-    "  -r, --url URL          the exit node: ws://host:port; repeated: all of "
+    "  -r, --url URL          the exit node: wss://host; repeated: all of "
     "them\n"
+    "      --ca-file FILE, --server-fingerprint sha256:HEX, "
+    "--tls-skip-verify\n"
+    "                         whose certificate it shows; else as the system "
+    "says\n"
     "      --all-addresses    all addresses of its name, as they come and go\n"
     "  -u, --upstream LIST    http://127.0.0.1:3000 serves every host,\n"
     "                         HOST=URL one host, HOST/PATH=URL a part of it;\n"
@@ -25,8 +30,7 @@ const char cmd_client_help[] =
     "again\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
-    "      --print-token      log the secret\n"
-    "      --user NAME[:GROUP]  to become when started as root; --sandbox\n"
+    "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
     "      --insecure         allow ws:// beyond this machine: whoever listens "
     "on\n"
     "                         the way reads the secret and every request\n"
@@ -39,11 +43,13 @@ const char cmd_client_help[] =
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
     "Examples:\n"
-    "  inlets-client --url ws://192.0.2.1:8123 --insecure --token-from "
-    "token.txt \\\n"
+    "  inlets-client --url wss://tunnel.example.com --token-from token.txt "
+    "\\\n"
     "      --upstream "
     "blog.example.com=127.0.0.1:8080,api.example.com=10.0.0.5\n"
     "More: man inlets-client\n";
+
+#define CA_MAX (4u * 1024 * 1024)
 
 static int add_url(const char *text, void *value, struct cmd_problem *p)
 {
@@ -90,6 +96,9 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
         {"print-token", 0, CMD_FLAG_BOOL, &o->print_token},
         {"insecure", 0, CMD_FLAG_BOOL, &o->insecure},
+        {"ca-file", 0, CMD_FLAG_ONCE, &o->ca_file},
+        {"server-fingerprint", 0, CMD_FLAG_STRING, &c->fingerprint},
+        {"tls-skip-verify", 0, CMD_FLAG_BOOL, &o->skip_verify},
         {"tunnel-path", 0, CMD_FLAG_STRING, &c->tunnel_path},
         {"connect-timeout", 0, CMD_FLAG_MS, &c->connect_timeout_ms,
          .minimum = 1},
@@ -159,6 +168,24 @@ static int check(const struct cmd_client_options *o, struct cmd_problem *p)
     return check_numbers(o->client, p);
 }
 
+static int read_ca(struct cmd_client_options *o, struct cmd_problem *p)
+{
+    size_t len;
+
+    if (o->ca_file == NULL) {
+        return 0;
+    }
+    if (cmd_file_read(o->ca_file, CA_MAX, &o->ca, &len, p) != 0) {
+        return -1;
+    }
+    o->client->ca = o->ca;
+    if (strstr(o->ca, "-----BEGIN CERTIFICATE-----") == NULL) {
+        return cmd_problem_set(p, "--ca-file: %s has no certificate in PEM",
+                               o->ca_file);
+    }
+    return 0;
+}
+
 int cmd_client_options_parse(struct cmd_client_options *o,
                              struct inlets_client_opts *client, int argc,
                              char **argv, char *env_token,
@@ -188,7 +215,8 @@ int cmd_client_options_parse(struct cmd_client_options *o,
     client->bbr = o->congestion;
     client->connections = o->connections;
     client->all_addresses = o->all_addresses;
-    return check(o, p);
+    client->skip_verify = o->skip_verify;
+    return check(o, p) == 0 ? read_ca(o, p) : -1;
 }
 
 void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
@@ -198,18 +226,16 @@ void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
     (void)cmd_url_shown(url, strlen(url), shown);
     if (err == INLETS_EINVAL) {
         (void)cmd_problem_set(
-            p, "--url: '%s' is not like ws://host:port or host:port", shown);
+            p, "--url: '%s' is not like wss://host or ws://host:port", shown);
     } else if (err == INLETS_EINSECURE) {
         (void)cmd_problem_set(p,
                               "--url: %s goes beyond this machine without "
                               "encryption: whoever listens on the way reads "
-                              "the token and every request. Add --insecure if "
-                              "that is all right",
+                              "the token and every request. Use wss://, or add "
+                              "--insecure if that is all right",
                               shown);
     } else {
-        (void)cmd_problem_set(
-            p, "--url: %s: %s%s", shown, inlets_strerror(err),
-            err == INLETS_ENOTSUP ? "; clients connect by ws://" : "");
+        (void)cmd_problem_set(p, "--url: %s: %s", shown, inlets_strerror(err));
     }
 }
 
@@ -217,7 +243,8 @@ void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
 static const char *upstream_fault(const char *url)
 {
     if (strpbrk(url, "?#") != NULL) {
-        return "a query or a fragment cannot be part of it";
+        return "a query or a fragment cannot be part of it (but behind "
+               "https://, #sha256:<fingerprint> or #skip-verify)";
     }
     if (strchr(url, '@') != NULL) {
         return "a user or a password cannot be part of it";
@@ -229,11 +256,10 @@ void cmd_client_explain_upstream(const struct cmd_client_options *o,
                                  const struct cmd_upstream *u, int err,
                                  struct cmd_problem *p)
 {
-    const char *advice =
-        err == INLETS_EINVAL    ? "; write it like "
-                                  "example.com/api=http://127.0.0.1:3000"
-        : err == INLETS_ENOTSUP ? "; upstreams are reached by http://"
-                                : "";
+    const char *advice = err == INLETS_EINVAL
+                             ? "; write it like "
+                               "example.com/api=http://127.0.0.1:3000"
+                             : "";
     char where[256] = "--upstream";
     char shown[CMD_URL_SHOWN_SIZE];
 
@@ -295,6 +321,8 @@ void cmd_client_options_fini(struct cmd_client_options *o)
 {
     cmd_client_options_forget_token(o);
     cmd_upstreams_fini(&o->upstreams);
+    free(o->ca);
+    o->ca = NULL;
     free(o->urls);
     o->urls = NULL;
 }

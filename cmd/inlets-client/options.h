@@ -21,6 +21,9 @@ struct cmd_client_options {
     const char *token_warning; /* NULL: none */
     bool print_token;
     bool insecure;
+    const char *ca_file; /* NULL: the system's */
+    char *ca;            /* owned: what is in it */
+    bool skip_verify;
     bool strict_forwarding;
     bool no_wrapping;
     bool is_server;

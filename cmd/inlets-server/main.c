@@ -27,8 +27,12 @@ struct program {
     struct cmd_log log;
     struct cmd_log_turn turn;
     struct cmd_signals signals;
-    uv_signal_t usr1;
-    bool has_usr1;
+    uv_signal_t usr1, hangup;
+    uv_timer_t watch; /* of the certificates' files */
+    bool has_usr1, has_hangup, has_watch;
+    const struct cmd_certs *certs;
+    uint64_t stamp; /* of what was read last */
+    const char *reread[CMD_CERTS_FILES];
     struct inlets_server *server;
     struct cmd_sockets handed; /* over by systemd; the server owns them */
     int notify;                /* -1: nobody wants to know */
@@ -67,6 +71,14 @@ static void stop(void *user)
         program->has_usr1 = false;
         uv_close((uv_handle_t *)&program->usr1, NULL);
     }
+    if (program->has_hangup) {
+        program->has_hangup = false;
+        uv_close((uv_handle_t *)&program->hangup, NULL);
+    }
+    if (program->has_watch) {
+        program->has_watch = false;
+        uv_close((uv_handle_t *)&program->watch, NULL);
+    }
     inlets_server_close(program->server, NULL, NULL);
     program->server = NULL;
     cmd_log_turn_stop(&program->turn);
@@ -100,6 +112,67 @@ static void on_usr1(uv_signal_t *handle, int signum)
     }
 }
 
+/* --- certificates ---------------------------------------------------------*/
+
+/* How often their files are looked at: tools that renew them say nothing. */
+#define WATCH_MS 10000u
+
+static void reload_certs(struct program *program)
+{
+    struct cmd_problem p;
+    char text[24];
+    size_t n;
+
+    program->stamp = cmd_certs_stamp(program->certs);
+    if (cmd_certs_load(program->certs, program->server, &n, &p) != 0) {
+        cmd_log_say(&program->log, INLETS_LOG_ERROR,
+                    "certificates not reloaded, the old ones stay", "why",
+                    p.text, NULL);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%zu", n);
+    cmd_log_say(&program->log, INLETS_LOG_INFO, "certificates reloaded",
+                "certificates", text, NULL);
+}
+
+static void on_hangup(uv_signal_t *handle, int signum)
+{
+    struct program *program = handle->data;
+
+    (void)signum;
+    if (program->server == NULL || !cmd_certs_is_given(program->certs)) {
+        cmd_log_say(&program->log, INLETS_LOG_INFO, "SIGHUP is ignored", "why",
+                    "there are no certificates to read", NULL);
+        return;
+    }
+    cmd_notify_reloading(program->notify);
+    reload_certs(program);
+    cmd_notify_ready(program->notify);
+}
+
+static void on_watch(uv_timer_t *handle)
+{
+    struct program *program = handle->data;
+
+    if (program->server != NULL &&
+        cmd_certs_stamp(program->certs) != program->stamp) {
+        reload_certs(program);
+    }
+}
+
+static int watch_certs(struct program *program)
+{
+    int rc = uv_timer_init(&program->loop, &program->watch);
+
+    if (rc == 0) {
+        program->has_watch = true;
+        program->watch.data = program;
+        uv_unref((uv_handle_t *)&program->watch);
+        rc = uv_timer_start(&program->watch, on_watch, WATCH_MS, WATCH_MS);
+    }
+    return rc;
+}
+
 /* --- the beginning --------------------------------------------------------*/
 
 static const char *remedy(int err)
@@ -121,9 +194,12 @@ static const char *remedy(int err)
 
 static const char *purpose(unsigned what)
 {
-    return what == INLETS_LISTEN_VISITORS  ? "visitors"
-           : what == INLETS_LISTEN_TUNNELS ? "clients"
-                                           : "visitors and clients";
+    static const char *const names[] = {
+        "visitors",       "clients",       "visitors and clients",
+        "visitors (TLS)", "clients (TLS)", "visitors and clients (TLS)"};
+    unsigned who = what & (INLETS_LISTEN_VISITORS | INLETS_LISTEN_TUNNELS);
+
+    return names[who - 1 + ((what & INLETS_LISTEN_TLS) != 0 ? 3 : 0)];
 }
 
 /* The index-th listening socket. */
@@ -169,24 +245,31 @@ static int listen_on_handed(struct program *program, size_t index)
 }
 
 static int listen_all(struct program *program,
-                      const struct cmd_listen_plan *plan)
+                      const struct cmd_server_options *o)
 {
+    const struct cmd_listen_plan *plan = &o->plan;
     unsigned what =
         INLETS_LISTEN_VISITORS | (plan->shared ? INLETS_LISTEN_TUNNELS : 0);
+    unsigned control =
+        INLETS_LISTEN_TUNNELS | (o->control_tls ? INLETS_LISTEN_TLS : 0);
+    size_t index = program->handed.count;
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < program->handed.count; i++) {
         err = listen_on_handed(program, i);
     }
-    if (err != 0 || program->handed.count > 0) {
-        return err;
+    if (err == 0 && program->handed.count == 0) {
+        err = listen_on(program, plan->data_addr, plan->port, what, index++);
     }
-    err = listen_on(program, plan->data_addr, plan->port, what, 0);
-    if (err != 0 || plan->shared) {
-        return err;
+    if (err == 0 && program->handed.count == 0 && !plan->shared) {
+        err = listen_on(program, plan->control_addr, plan->control_port,
+                        control, index++);
     }
-    return listen_on(program, plan->control_addr, plan->control_port,
-                     INLETS_LISTEN_TUNNELS, 1);
+    if (err == 0 && o->tls_port >= 0) {
+        err = listen_on(program, plan->data_addr, o->tls_port,
+                        what | INLETS_LISTEN_TLS, index);
+    }
+    return err;
 }
 
 static int start_signals(struct program *program)
@@ -202,12 +285,40 @@ static int start_signals(struct program *program)
         program->usr1.data = program;
         rc = uv_signal_start(&program->usr1, on_usr1, SIGUSR1);
     }
+    if (rc == 0) {
+        rc = uv_signal_init(&program->loop, &program->hangup);
+    }
+    if (rc == 0) {
+        program->has_hangup = true;
+        program->hangup.data = program;
+        rc = uv_signal_start(&program->hangup, on_hangup, SIGHUP);
+    }
     return rc;
+}
+
+static int load_certs(struct program *program,
+                      const struct cmd_server_options *o)
+{
+    struct cmd_problem p;
+    size_t n;
+
+    program->certs = &o->certs;
+    if (!cmd_certs_is_given(program->certs)) {
+        return 0;
+    }
+    cmd_certs_files(program->certs, program->reread);
+    program->stamp = cmd_certs_stamp(program->certs);
+    if (cmd_certs_load(program->certs, program->server, &n, &p) != 0) {
+        cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
+        return -1;
+    }
+    return watch_certs(program);
 }
 
 static int start(struct program *program, const struct cmd_server_options *o)
 {
-    static const struct cmd_sandbox sandbox = {.dials = false};
+    const struct cmd_sandbox sandbox = {.dials = false,
+                                        .reread = program->reread};
     struct inlets_server_opts *s = o->server;
     int err;
 
@@ -225,7 +336,10 @@ static int start(struct program *program, const struct cmd_server_options *o)
         cmd_process_fail(&program->log, PROGRAM, "cannot start: %s",
                          inlets_strerror(err));
     } else {
-        err = listen_all(program, &o->plan);
+        err = load_certs(program, o);
+        if (err == 0) {
+            err = listen_all(program, o);
+        }
         if (err == 0) {
             err = cmd_process_confine(&program->log, PROGRAM, o->run_as, NULL,
                                       o->sandbox ? &sandbox : NULL);

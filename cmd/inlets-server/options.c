@@ -15,12 +15,13 @@ const char cmd_server_help[] =
     "\n"
     "  -p, --port N           for visitors and clients; 8000, or $PORT\n"
     "  -c, --control-port N   for clients, apart from the visitors' port\n"
+    "      --tls-port N, --tls-cert FILE, --tls-key FILE, or --tls-dir FOLDER\n"
+    "                         the same by https and wss; --control-tls, too\n"
     "      --data-addr ADDR, --control-addr ADDR, -b, --bind-addr ADDR (both)\n"
     "                         listen on one address; else all, IPv4 and IPv6\n"
     "  -f, --token-from FILE  the secret that clients must show, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
-    "      --allow-anyone-to-serve-any-host\n"
-    "                         DANGER: clients need no secret\n"
+    "      --allow-anyone-to-serve-any-host   DANGER: clients need no secret\n"
     "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
     "      --tunnel-path PATH where clients connect; /tunnel\n"
     "      --max-streams N, --connections N per client; 16384, 8\n"
@@ -35,10 +36,9 @@ const char cmd_server_help[] =
     "  -v, --version; -h, --help\n"
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
-    "SIGUSR1 asks the clients for fresh connections.\n"
+    "SIGUSR1: clients make fresh connections; SIGHUP: certificates are read.\n"
     "Examples:\n"
-    "  inlets-server --port 80 --control-port 8123 --token-from token.txt\n"
-    "  inlets-server --bind-addr 127.0.0.1\n"
+    "  inlets-server --port 80 --tls-port 443 --tls-dir certs -f token.txt\n"
     "More: man inlets-server\n";
 
 /* By enum inlets_stick, enum cmd_congestion. */
@@ -120,6 +120,34 @@ static int add_page(const char *text, void *value, struct cmd_problem *p)
     return cmd_pages_add(value, text, p);
 }
 
+static int too_many(const char *flag, struct cmd_problem *p)
+{
+    return cmd_problem_set(p, "more than %u of %s; --tls-dir takes a folder",
+                           CMD_CERTS_MAX, flag);
+}
+
+static int add_cert(const char *text, void *value, struct cmd_problem *p)
+{
+    struct cmd_certs *certs = value;
+
+    if (certs->ncerts == CMD_CERTS_MAX) {
+        return too_many("--tls-cert", p);
+    }
+    certs->certs[certs->ncerts++] = text;
+    return 0;
+}
+
+static int add_key(const char *text, void *value, struct cmd_problem *p)
+{
+    struct cmd_certs *certs = value;
+
+    if (certs->nkeys == CMD_CERTS_MAX) {
+        return too_many("--tls-key", p);
+    }
+    certs->keys[certs->nkeys++] = text;
+    return 0;
+}
+
 /* One --trusted-proxy: a list. All of them become one. */
 static int add_trusted_proxies(const char *text, void *value,
                                struct cmd_problem *p)
@@ -152,6 +180,12 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
     const struct cmd_flag flags[] = {
         {"port", 'p', CMD_FLAG_PORT, &l->port, .env = "PORT"},
         {"control-port", 'c', CMD_FLAG_PORT, &l->control_port},
+        {"tls-port", 0, CMD_FLAG_PORT, &o->tls_port},
+        {"tls-cert", 0, CMD_FLAG_CALL, &o->certs, .take = add_cert},
+        {"tls-key", 0, CMD_FLAG_CALL, &o->certs, .take = add_key},
+        {"tls-dir", 0, CMD_FLAG_ONCE, &o->certs.dir},
+        {"tls-default", 0, CMD_FLAG_STRING, &o->certs.fallback},
+        {"control-tls", 0, CMD_FLAG_BOOL, &o->control_tls},
         {"data-addr", 0, CMD_FLAG_ADDRESS, &l->data_addr},
         {"control-addr", 0, CMD_FLAG_ADDRESS, &l->control_addr},
         {"bind-addr", 'b', CMD_FLAG_ADDRESS, &l->bind_addr},
@@ -266,6 +300,27 @@ static int check_limits(const struct inlets_server_opts *s,
     return 0;
 }
 
+static int check_tls(const struct cmd_server_options *o, struct cmd_problem *p)
+{
+    bool wanted = o->tls_port >= 0 || o->control_tls;
+
+    if (wanted && !cmd_certs_is_given(&o->certs)) {
+        return cmd_problem_set(p,
+                               "%s needs certificates: --tls-cert FILE "
+                               "--tls-key FILE, or --tls-dir FOLDER",
+                               o->control_tls ? "--control-tls" : "--tls-port");
+    }
+    if (!wanted && cmd_certs_is_given(&o->certs)) {
+        return cmd_problem_set(p, "certificates are given, but no --tls-port");
+    }
+    if (o->control_tls && o->plan.shared) {
+        return cmd_problem_set(p, "--control-tls needs a --control-port: on "
+                                  "the visitors' ports clients connect to "
+                                  "--tls-port");
+    }
+    return cmd_certs_check(&o->certs, p);
+}
+
 /* What the flags say together. */
 static int check(struct cmd_server_options *o, struct cmd_problem *p)
 {
@@ -284,7 +339,8 @@ static int check(struct cmd_server_options *o, struct cmd_problem *p)
         return cmd_problem_set(p, "--tunnel-path: '%s' does not begin with /",
                                o->server->tunnel_path);
     }
-    if (cmd_listen_plan_make(&o->listen, &o->plan, p) != 0) {
+    if (cmd_listen_plan_make(&o->listen, &o->plan, p) != 0 ||
+        check_tls(o, p) != 0) {
         return -1;
     }
     return check_token(o, p);
@@ -301,6 +357,7 @@ int cmd_server_options_parse(struct cmd_server_options *o,
     *o = (struct cmd_server_options){
         .server = server,
         .listen = {.port = 8000, .control_port = -1},
+        .tls_port = -1,
         .is_server = true,
         .log_level = INLETS_LOG_INFO};
     rc = read_flags(o, argc, argv, p);
@@ -309,6 +366,7 @@ int cmd_server_options_parse(struct cmd_server_options *o,
     server->proxy_protocol = o->proxy_protocol;
     server->forwarded = o->forwarded;
     server->upgrades = o->upgrades;
+    server->tls_default = o->certs.fallback;
     server->error_pages = o->pages.items;
     server->error_page_count = o->pages.count;
     flag_token = o->token;

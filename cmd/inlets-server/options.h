@@ -4,6 +4,7 @@
 
 #include "common/address.h"
 #include "common/problem.h"
+#include "inlets-server/certs.h"
 #include "inlets-server/pages.h"
 #include <inlets/server.h>
 
@@ -20,6 +21,9 @@ struct cmd_server_options {
     char *trusted_proxies; /* owned; NULL: none */
     char *upgrades;        /* owned; NULL: none */
     struct cmd_pages pages;
+    struct cmd_certs certs;
+    int tls_port; /* -1: none */
+    bool control_tls;
     bool print_token;
     bool allow_anyone;
     bool proxy_protocol;

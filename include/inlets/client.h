@@ -39,9 +39,10 @@ enum inlets_client_state {
 struct inlets_client_opts {
     size_t size; /* set by inlets_client_opts_init */
 
-    /* ws://host:port, http://..., or host:port. The path defaults to
-     * tunnel_path. One url is required, here or in urls; both may be given.
-     * Copied, like all strings here. */
+    /* wss://host:port (or https://...), ws://host:port, http://..., or
+     * host:port, which is ws://. The path defaults to tunnel_path. One url is
+     * required, here or in urls; both may be given. Copied, like all strings
+     * here. */
     const char *url;
     const char *tunnel_path; /* default "/tunnel" */
     const char *token; /* NULL: none is sent. Wiped from memory at close */
@@ -89,6 +90,17 @@ struct inlets_client_opts {
     /* Ask for BBR congestion control, which keeps long and lossy links fast;
      * if the system does not allow it, that is logged. Default 1. */
     int bbr;
+
+    /* Exit nodes by wss://, and upstreams by https://, must show a certificate
+     * for their name, signed by one of these authorities: PEM, or NULL for
+     * those that the system trusts. */
+    const char *ca;
+    /* Exit nodes by wss:// must show exactly this certificate instead, whoever
+     * signed it: "sha256:" and the hex digits of its SHA-256. NULL: not. */
+    const char *fingerprint;
+    /* DANGER: exit nodes by wss:// may show any certificate, so whoever is on
+     * the way can read the token and every request. */
+    int skip_verify;
 };
 
 /* Fills in the defaults. */
@@ -97,8 +109,9 @@ struct inlets_client_opts {
 INLETS_API void inlets_client_opts_init_sized(struct inlets_client_opts *opts,
                                               size_t size);
 
-/* Makes an idle client on the loop. Errors: INLETS_EINVAL (url or a number),
- * INLETS_EINSECURE, INLETS_ENOTSUP (wss), INLETS_ENOMEM. */
+/* Makes an idle client on the loop. Errors: INLETS_EINVAL (url, number, ca or
+ * fingerprint), INLETS_EINSECURE, INLETS_ECERT (the system trusts nobody that
+ * could be found), INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_new(struct inlets_client **ret_client, struct uv_loop_s *loop,
                   const struct inlets_client_opts *opts);
@@ -115,9 +128,11 @@ inlets_client_check_upstream(const char *endpoint, const char *url);
  *
  * Serves `endpoint` from an HTTP server. endpoint: "" (every host), "host",
  * "*.host", "host/path" or "/path"; a path selects by whole segments and is
- * kept. url: http://host[:port][/path]; its path is put in front.
+ * kept. url: http://host[:port][/path] or https://...; its path is put in
+ * front. Behind an https url "#sha256:" and hex digits name the one certificate
+ * that is right, "#skip-verify" says that any is.
  * Errors: INLETS_EINVAL, INLETS_ECONFLICT (twice the same endpoint),
- * INLETS_ENOTSUP (https), INLETS_ELIMIT, INLETS_ENOMEM. */
+ * INLETS_ECERT (as in inlets_client_new), INLETS_ELIMIT, INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_expose_url(struct inlets_client *client, const char *endpoint,
                          const char *url);

@@ -21,6 +21,13 @@ struct inlets_server;
 /* What a listening address serves; both may share one. */
 #define INLETS_LISTEN_VISITORS 1u
 #define INLETS_LISTEN_TUNNELS 2u
+/* With one or both of them: by TLS. Needs certificates. */
+#define INLETS_LISTEN_TLS 4u
+
+/* A certificate chain, leaf first, and its key: PEM. */
+struct inlets_certificate {
+    struct inlets_slice chain, key;
+};
 
 /* When several clients serve a host: does a visitor stay with the one that had
  * the first request? Known by a cookie of ours, or by the IP address. */
@@ -116,6 +123,10 @@ struct inlets_server_opts {
      * answer to pass on. Copied. */
     const struct inlets_error_page *error_pages;
     size_t error_page_count;
+
+    /* Who asks by TLS for a name that no certificate is for gets the one for
+     * this name. NULL: is refused (unrecognized_name). Copied. */
+    const char *tls_default;
 };
 
 /* Fills in the defaults. */
@@ -128,6 +139,17 @@ INLETS_API void inlets_server_opts_init_sized(struct inlets_server_opts *opts,
 INLETS_API INLETS_MUST_USE int
 inlets_server_new(struct inlets_server **ret_server, struct uv_loop_s *loop,
                   const struct inlets_server_opts *opts);
+
+/* The certificates for addresses that speak TLS, instead of those before; who
+ * is connected notices nothing. A name that is asked for gets the first that
+ * has exactly it, then the first with a fitting "*."; who asks for none gets
+ * the first of all. Copied; the keys are wiped at close. All or none:
+ * INLETS_EINVAL, with the index of the bad one (n: none is for tls_default) and
+ * a static text that says what is wrong with it; INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_server_set_certificates(struct inlets_server *server,
+                               const struct inlets_certificate *list, size_t n,
+                               size_t *ret_bad, const char **ret_why);
 
 /* Listens on "host:port", "[::1]:port" or ":port" (all addresses, IPv4 and
  * IPv6); port 0 lets the system choose. host is an address, not a name.

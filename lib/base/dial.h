@@ -37,6 +37,9 @@ struct inl_dial_known {
     char addresses[INL_DIAL_KNOWN_MAX][INL_DIAL_ADDRESS_MAX]; /* "": none */
 };
 
+/* A sentence for the log, with NUL. */
+#define INL_DIAL_SAID 160u
+
 /* One attempt; embedded in the caller's object, which outlives it. */
 struct inl_dial {
     const char *host; /* borrowed until done: a name or an address */
@@ -46,8 +49,10 @@ struct inl_dial {
     /* Runs once, never during start: a link without a machine (set one
      * before returning), or NULL and the error. Not after cancel. */
     void (*done)(struct inl_dial *dial, int err, struct inl_link *link);
-    void *impl;       /* the dialer's; NULL when idle */
-    const char *step; /* what failed, for the log: "resolve", "connect" */
+    void *impl; /* the dialer's; NULL when idle */
+    const char
+        *step; /* what failed, for the log: "resolve", "connect", "tls" */
+    char said[INL_DIAL_SAID]; /* why, when more is known than err; or "" */
 };
 
 /* 0, or INLETS_ENOMEM / INLETS_EINVAL at once (done does not run then). */

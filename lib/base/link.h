@@ -27,6 +27,7 @@
 #include <sys/uio.h>
 
 struct inl_link;
+struct inl_tls;
 
 /* The least and the most of low_bytes, below which a pulled machine is asked
  * for more: enough for the kernel to keep sending through one turn, little
@@ -99,6 +100,9 @@ struct inl_link {
      * address is above passes on somebody whom it does not name. */
     uint16_t told_port;
     bool peer_is_unknown;
+    /* What was agreed on with the peer; the carrier's. NULL: nothing is
+     * encrypted. */
+    const struct inl_tls *tls;
 
     bool rx_ended;  /* FIN seen */
     bool tx_ending; /* send FIN once `out` is empty */

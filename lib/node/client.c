@@ -229,13 +229,16 @@ static int take_opts(struct inlets_client *client,
     inl_opts_copy(&o, sizeof(o), opts, opts->size);
     err = check_opts(&o);
     if (err == 0) {
+        err = inl_client_tls_take(client, &o);
+    }
+    if (err == 0) {
         err = take_urls(client, &o);
     }
     if (err == 0 && o.token != NULL &&
         (client->token = inl_strdup(o.token)) == NULL) {
         err = INLETS_ENOMEM;
     }
-    o.url = o.tunnel_path = o.token = NULL;
+    o.url = o.tunnel_path = o.token = o.ca = o.fingerprint = NULL;
     o.urls = NULL;
     client->opts = o;
     return err;
@@ -256,6 +259,7 @@ static void init_parts(struct inlets_client *client)
     env->log_user = client->opts.user;
     inl_timer_init(&client->drain_timer, drain_timeout);
     inl_net_dialer_init(&client->dialer, &client->loop);
+    inl_client_servers_init(client);
     inl_client_endpoints_init(client);
 }
 
@@ -263,6 +267,7 @@ static void free_client(struct inlets_client *client)
 {
     inl_client_endpoints_free(client);
     inl_client_servers_free(client);
+    inl_trust_unref(client->trust);
     inl_free_secret(client->token);
     inl_free(client);
 }

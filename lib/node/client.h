@@ -4,6 +4,7 @@
  *   client_endpoints.c  what is served: endpoints, their routes and upstreams
  *   client_remotes.c    where it is served: a server for each url, a member
  *                       (an inl_remote) for it or for each of its addresses
+ *   client_tls.c        whom it believes
  */
 #ifndef INL_NODE_CLIENT_H
 #define INL_NODE_CLIENT_H
@@ -16,6 +17,7 @@
 #include "net/loop.h"
 #include "relay/local.h"
 #include "relay/remote.h"
+#include "relay/secure_dial.h"
 #include "relay/upstream.h"
 
 /* The route of an endpoint that was withdrawn is served for this long: for
@@ -45,6 +47,9 @@ struct inl_client_server {
     struct inlets_client *client;
     char *host, *authority, *target; /* owned */
     unsigned port;
+    struct inl_tls_config *tls; /* owned; NULL: ws:// */
+    struct inl_secure_dialer secure;
+    struct inl_dialer *dialer; /* the last of the chain */
     struct inl_list members;
     /* all_addresses */
     struct inl_resolve resolve;
@@ -74,6 +79,9 @@ struct inlets_client {
     struct inl_loop loop;           /* first */
     struct inlets_client_opts opts; /* strings are NULL */
     char *token;                    /* owned; wiped */
+    struct inl_trust *trust;        /* owned; NULL: not read yet */
+    uint8_t pin[INL_SHA256_LEN];    /* of the exit nodes' certificate */
+    bool has_pin;
     struct inl_dialer dialer;
     struct inl_list servers;
     struct inl_list endpoints; /* in order of their routes */
@@ -114,10 +122,25 @@ struct inl_service *inl_client_endpoint_service(struct inl_client_endpoint *e);
 void inl_client_endpoints_close(struct inlets_client *client);
 void inl_client_endpoints_free(struct inlets_client *client);
 
+/* client_tls.c: INLETS_EINVAL, INLETS_ENOMEM; INLETS_ECERT: there is nobody to
+ * believe. */
+int inl_client_tls_take(struct inlets_client *client,
+                        const struct inlets_client_opts *opts);
+int inl_client_tls_server(struct inlets_client *client,
+                          const struct inlets_client_opts *opts,
+                          struct inl_tls_config **ret_config);
+/* fragment: "", or what the url of an upstream says of its certificate. */
+bool inl_client_tls_is_how(struct inlets_slice fragment);
+int inl_client_tls_upstream(struct inlets_client *client,
+                            struct inlets_slice fragment,
+                            struct inl_tls_config **ret_config);
+
 /* client_remotes.c: url is copied. INLETS_EINVAL, INLETS_EINSECURE,
  * INLETS_ENOTSUP, INLETS_ENOMEM. */
 int inl_client_add_server(struct inlets_client *client, const char *url,
                           const struct inlets_client_opts *opts);
+/* How each of them is dialled. */
+void inl_client_servers_init(struct inlets_client *client);
 /* All or none: INLETS_ENOMEM. */
 int inl_client_servers_start(struct inlets_client *client);
 void inl_client_servers_drain(struct inlets_client *client);

@@ -183,43 +183,62 @@ static int append(struct inlets_client *client, struct inl_client_endpoint *e,
     return 0;
 }
 
-static int parse_upstream(const char *text, struct inl_url *ret_url)
+/* A url, and what is said of its certificate. */
+struct upstream_url {
+    struct inl_url url;
+    struct inlets_slice how; /* may be empty */
+    bool secure;
+};
+
+static int parse_upstream(const char *text, struct upstream_url *ret)
 {
-    int err =
-        text == NULL ? INLETS_EINVAL : inl_url_parse(inl_str(text), ret_url);
+    size_t hash = inl_slice_find(inl_str(text), '#');
+    struct inl_url *url = &ret->url;
+    int err = text == NULL ? INLETS_EINVAL
+                           : inl_url_parse(inl_slice(text, hash), url);
 
     if (err != 0) {
         return err;
     }
-    if (inl_slice_eq_case(ret_url->scheme, INL_LIT("https"))) {
-        return INLETS_ENOTSUP;
+    ret->how = inl_slice_from(inl_str(text), hash + 1);
+    ret->secure = inl_slice_eq_case(url->scheme, INL_LIT("https"));
+    while (url->path.len > 0 && url->path.ptr[url->path.len - 1] == '/') {
+        url->path.len--;
     }
-    while (ret_url->path.len > 0 &&
-           ret_url->path.ptr[ret_url->path.len - 1] == '/') {
-        ret_url->path.len--;
-    }
-    return (ret_url->scheme.len == 0 ||
-            inl_slice_eq_case(ret_url->scheme, INL_LIT("http"))) &&
-                   ret_url->userinfo.len == 0 && ret_url->query.len == 0
+    return (ret->secure
+                ? inl_client_tls_is_how(ret->how)
+                : ret->how.len == 0 &&
+                      (url->scheme.len == 0 ||
+                       inl_slice_eq_case(url->scheme, INL_LIT("http")))) &&
+                   url->userinfo.len == 0 && url->query.len == 0
                ? 0
                : INLETS_EINVAL;
 }
 
-static struct inl_upstream *upstream_new(struct inlets_client *client,
-                                         const struct inl_url *url)
+static int upstream_new(struct inlets_client *client,
+                        const struct upstream_url *from,
+                        struct inl_upstream **ret_upstream)
 {
-    const struct inl_upstream_config config = {
+    struct inl_upstream_config config = {
         .env = inl_client_env(client),
         .dialer = &client->dialer,
-        .host = url->host,
-        .port = url->port,
-        .path = url->path,
+        .host = from->url.host,
+        .port = from->url.port,
+        .path = from->url.path,
         .connect_ms = client->opts.upstream_connect_ms,
         .idle_ms = client->opts.upstream_idle_ms,
         .idle_max = client->opts.upstream_idle_max,
     };
+    int err = from->secure
+                  ? inl_client_tls_upstream(client, from->how, &config.tls)
+                  : 0;
 
-    return inl_upstream_new(&config);
+    if (err != 0) {
+        return err;
+    }
+    *ret_upstream = inl_upstream_new(&config);
+    inl_tls_config_unref(config.tls);
+    return *ret_upstream == NULL ? INLETS_ENOMEM : 0;
 }
 
 /* `instead`: it takes the place of an endpoint that is there, without a gap:
@@ -228,7 +247,7 @@ static int expose_url(struct inlets_client *client, const char *endpoint,
                       const char *text, bool instead)
 {
     struct inl_client_endpoint *e, *old;
-    struct inl_url url;
+    struct upstream_url url;
     int err = parse_upstream(text, &url);
 
     if (err == 0) {
@@ -243,10 +262,10 @@ static int expose_url(struct inlets_client *client, const char *endpoint,
         return instead ? INLETS_ENOROUTE : INLETS_ECONFLICT;
     }
     inl_loop_enter(&client->loop);
-    e->upstream = upstream_new(client, &url);
-    if (e->upstream == NULL) {
+    err = upstream_new(client, &url, &e->upstream);
+    if (err != 0) {
         endpoint_free(e);
-        return INLETS_ENOMEM;
+        return err;
     }
     err = append(client, e, instead);
     if (err == 0 && old != NULL) {
@@ -260,7 +279,7 @@ static int expose_url(struct inlets_client *client, const char *endpoint,
 int inlets_client_check_upstream(const char *endpoint, const char *url)
 {
     struct inl_endpoint parsed;
-    struct inl_url parsed_url;
+    struct upstream_url parsed_url;
     int err = endpoint == NULL ? INLETS_EINVAL
                                : inl_endpoint_parse(inl_str(endpoint), &parsed);
 

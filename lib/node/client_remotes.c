@@ -254,7 +254,7 @@ static void init_remote(struct inl_client_member *m)
     const struct inl_remote_config config = {
         .ops = &remote_ops,
         .env = inl_client_env(client),
-        .dialer = &client->dialer,
+        .dialer = s->dialer,
         .host = m->address != NULL ? m->address : s->host,
         .port = s->port,
         .authority = inl_str(s->authority),
@@ -434,7 +434,7 @@ static void ask(struct inl_client_server *s)
     s->asked_ms = inl_client_env(s->client)->now_ms;
     s->resolve.host = s->host;
     s->resolve.done = resolved;
-    err = inl_resolve_start(&s->client->dialer, &s->resolve);
+    err = inl_resolve_start(s->dialer, &s->resolve);
     if (err != 0) {
         resolved(&s->resolve, err, NULL, 0);
     }
@@ -458,17 +458,17 @@ static void resolve_soon(struct inl_client_server *s, uint64_t wait_ms)
 
 /* ---- urls ------------------------------------------------------------- */
 
-/* ws, http, or nothing; wss and https come with TLS. */
-static int check_scheme(struct inlets_slice scheme)
+/* http and https are what earlier inlets took for ws and wss. */
+static bool is_secure(const struct inl_url *url)
 {
-    if (scheme.len == 0 || inl_slice_eq_case(scheme, INL_LIT("ws")) ||
-        inl_slice_eq_case(scheme, INL_LIT("http"))) {
-        return 0;
-    }
-    return inl_slice_eq_case(scheme, INL_LIT("wss")) ||
-                   inl_slice_eq_case(scheme, INL_LIT("https"))
-               ? INLETS_ENOTSUP
-               : INLETS_EINVAL;
+    return inl_slice_eq_case(url->scheme, INL_LIT("wss")) ||
+           inl_slice_eq_case(url->scheme, INL_LIT("https"));
+}
+
+static bool is_scheme(struct inlets_slice scheme)
+{
+    return scheme.len == 0 || inl_slice_eq_case(scheme, INL_LIT("ws")) ||
+           inl_slice_eq_case(scheme, INL_LIT("http"));
 }
 
 static int parse_url(const char *text, bool insecure, struct inl_url *ret_url)
@@ -476,12 +476,12 @@ static int parse_url(const char *text, bool insecure, struct inl_url *ret_url)
     int err =
         text == NULL ? INLETS_EINVAL : inl_url_parse(inl_str(text), ret_url);
 
-    if (err == 0) {
-        err = ret_url->userinfo.len > 0 || ret_url->query.len > 0
-                  ? INLETS_EINVAL
-                  : check_scheme(ret_url->scheme);
+    if (err == 0 && (ret_url->userinfo.len > 0 || ret_url->query.len > 0 ||
+                     !(is_secure(ret_url) || is_scheme(ret_url->scheme)))) {
+        err = INLETS_EINVAL;
     }
-    if (err == 0 && !insecure && !inl_host_is_loopback(ret_url->host)) {
+    if (err == 0 && !is_secure(ret_url) && !insecure &&
+        !inl_host_is_loopback(ret_url->host)) {
         err = INLETS_EINSECURE;
     }
     return err;
@@ -494,14 +494,14 @@ int inlets_client_check_url(const char *url, int insecure)
     return parse_url(url, insecure != 0, &parsed);
 }
 
-/* "host", "host:port" or "[v6]:port"; port 80 is left out. */
+/* "host", "host:port" or "[v6]:port"; the scheme's own port is left out. */
 static char *make_authority(const struct inl_url *url)
 {
     char buf[INL_HOST_MAX + 16];
     const char *left = url->host_is_ipv6 ? "[" : "";
     const char *right = url->host_is_ipv6 ? "]" : "";
 
-    if (url->port == 80) {
+    if (url->port == (is_secure(url) ? 443 : 80)) {
         (void)snprintf(buf, sizeof(buf), "%s%.*s%s", left, (int)url->host.len,
                        url->host.ptr, right);
     } else {
@@ -513,6 +513,7 @@ static char *make_authority(const struct inl_url *url)
 
 static void server_free(struct inl_client_server *s)
 {
+    inl_tls_config_unref(s->tls);
     inl_free(s->host);
     inl_free(s->authority);
     inl_free(s->target);
@@ -542,8 +543,13 @@ int inl_client_add_server(struct inlets_client *client, const char *text,
     inl_list_init(&s->members);
     inl_timer_init(&s->timer, resolve_due);
     if (s->host == NULL || s->authority == NULL || s->target == NULL) {
+        err = INLETS_ENOMEM;
+    } else if (is_secure(&url)) {
+        err = inl_client_tls_server(client, opts, &s->tls);
+    }
+    if (err != 0) {
         server_free(s);
-        return INLETS_ENOMEM;
+        return err;
     }
     inl_list_push_back(&client->servers, &s->node);
     return 0;
@@ -554,6 +560,22 @@ int inl_client_add_server(struct inlets_client *client, const char *text,
 static struct inl_client_server *server_of(struct inl_list *n)
 {
     return inl_container(n, struct inl_client_server, node);
+}
+
+/* From the network to what the remotes see. */
+void inl_client_servers_init(struct inlets_client *client)
+{
+    struct inl_list *n;
+
+    for (n = client->servers.next; n != &client->servers; n = n->next) {
+        struct inl_client_server *s = server_of(n);
+
+        s->dialer = &client->dialer;
+        if (s->tls != NULL) {
+            inl_secure_dialer_init(&s->secure, s->dialer, s->tls, s->host);
+            s->dialer = &s->secure.dialer;
+        }
+    }
 }
 
 static int make_members(struct inlets_client *client)
@@ -601,7 +623,7 @@ static void stop_resolving(struct inlets_client *client)
 
     inl_list_each(&client->servers, n, tmp)
     {
-        inl_resolve_cancel(&client->dialer, &server_of(n)->resolve);
+        inl_resolve_cancel(server_of(n)->dialer, &server_of(n)->resolve);
         inl_timer_off(inl_client_env(client), &server_of(n)->timer);
     }
 }

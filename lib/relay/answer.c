@@ -25,6 +25,7 @@ static const struct row rows[] = {
     {INLETS_EGOAWAY, 503},      {INLETS_ENOMEM, 503},
     {INLETS_EMFILE, 503},       {INLETS_ETIMEDOUT, 504},
     {INLETS_ESILENT, 504},      {INLETS_EVERSION, 505},
+    {INLETS_ETLS, 502},         {INLETS_ECERT, 502},
 };
 
 unsigned inl_status_of_error(int err)
@@ -56,6 +57,8 @@ const char *inl_answer_text(unsigned status)
         return "The target of the request is too long.";
     case 417:
         return "Only 100-continue can be expected here.";
+    case 421:
+        return "This connection was made for another host.";
     case 426:
         return "This address speaks websocket, version 13.";
     case 429:

@@ -30,6 +30,7 @@ static void upstream_free(struct inl_later *later)
 {
     struct inl_upstream *u = inl_container(later, struct inl_upstream, later);
 
+    inl_tls_config_unref(u->config.tls);
     inl_free(u->host);
     inl_free(u->path);
     inl_free(u);
@@ -151,6 +152,11 @@ struct inl_upstream *inl_upstream_new(const struct inl_upstream_config *config)
     }
     u->service.ops = &service_ops;
     u->config = *config;
+    if (config->tls != NULL) {
+        u->config.tls = inl_tls_config_ref(config->tls);
+        inl_secure_dialer_init(&u->secure, config->dialer, config->tls, NULL);
+        u->config.dialer = &u->secure.dialer;
+    }
     u->host = inl_slice_dup(config->host);
     u->path = inl_slice_dup(config->path);
     inl_list_init(&u->idle);

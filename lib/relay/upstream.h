@@ -7,12 +7,14 @@
 
 #include "base/dial.h"
 #include "base/env.h"
+#include "proto/tls.h"
 #include "relay/service.h"
 
 struct inl_upstream_config {
     struct inl_env *env;
     struct inl_dialer *dialer;
-    struct inlets_slice host; /* to connect to */
+    struct inl_tls_config *tls; /* https; it keeps a reference. NULL: http */
+    struct inlets_slice host;   /* to connect to */
     unsigned port;
     struct inlets_slice path; /* put in front of each target; may be empty */
     uint32_t connect_ms;      /* then INLETS_ETIMEDOUT... */

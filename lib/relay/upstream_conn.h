@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "proto/http1.h"
 #include "relay/forwarding.h"
+#include "relay/secure_dial.h"
 #include "relay/upstream.h"
 
 enum inl_upstream_state {
@@ -20,9 +21,10 @@ enum inl_upstream_state {
 struct inl_upstream {
     struct inl_service service;
     struct inl_upstream_config config;
-    char *host, *path;    /* owned; config's slices point here */
-    struct inl_list idle; /* most recently used first */
-    struct inl_list busy; /* all others that are not gone */
+    char *host, *path;               /* owned; config's slices point here */
+    struct inl_secure_dialer secure; /* with config.tls: config.dialer */
+    struct inl_list idle;            /* most recently used first */
+    struct inl_list busy;            /* all others that are not gone */
     size_t nidle, nconns;
     bool closed;
     struct inl_timer trim; /* runs while there is an excess */

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/slice.h"
 #include "base/url.h"
+#include "proto/tls.h"
 #include "relay/answer.h"
 #include "relay/forwarding.h"
 #include "relay/visitor_machine.h"
@@ -419,14 +420,15 @@ static void open_service(struct inl_visitor *v, const struct inlets_head *head,
     struct inlets_slice id = inl_slice_keep(&at, v->x->id);
     struct inlets_slice remote = inl_slice_keep(&at, v->x->remote);
     char port[8];
-    const struct inl_forwarding f = {.peer_ip = inl_str(v->link->peer_ip),
-                                     .proto = INL_LIT("http"),
-                                     .port = visitors_port(v, port),
-                                     .id = id,
-                                     .http10 = v->http.http10,
-                                     .trusted = v->trusted,
-                                     .forwarded = v->config->forwarded,
-                                     .upgrades = v->config->upgrades};
+    const struct inl_forwarding f = {
+        .peer_ip = inl_str(v->link->peer_ip),
+        .proto = v->link->tls != NULL ? INL_LIT("https") : INL_LIT("http"),
+        .port = visitors_port(v, port),
+        .id = id,
+        .http10 = v->http.http10,
+        .trusted = v->trusted,
+        .forwarded = v->config->forwarded,
+        .upgrades = v->config->upgrades};
     struct inl_forward_room room;
     struct inlets_head out;
     struct inl_request req = {&out, host, inl_target_path(head->target), id,
@@ -487,6 +489,17 @@ static bool can_expect(const struct inlets_head *head)
     return true;
 }
 
+/* RFC 9110 15.5.20: the visitor was shown a certificate that is not for this
+ * host, which may be another tenant's. Who named nobody was shown any. */
+static bool is_misdirected(const struct inl_visitor *v,
+                           struct inlets_slice host)
+{
+    const struct inl_tls *tls = v->link->tls;
+
+    return tls != NULL && inl_tls_sni(tls).len > 0 &&
+           !inl_slice_eq(inl_tls_sni(tls), host) && !inl_tls_covers(tls, host);
+}
+
 /* What follows a request for another protocol may be meant for that: it must
  * never be read as a request, whatever becomes of this one. */
 static bool may_stay(const struct inl_visitor *v, const struct inl_http1 *h,
@@ -534,6 +547,10 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
     }
     if (len < 0) {
         inl_visitor_refuse(v, 400, "bad Host");
+        return;
+    }
+    if (is_misdirected(v, inl_slice(buf, (size_t)len))) {
+        inl_visitor_refuse(v, 421, "TLS was for another host");
         return;
     }
     if (!can_expect(head)) {

@@ -77,7 +77,9 @@ int main(int argc, char **argv)
         return 2;
     }
     s.dials = strcmp(argv[1], "client") == 0;
-    s.reread = s.dials ? argv[2] : NULL;
+    const char *const reread[] = {argv[2], NULL};
+
+    s.reread = s.dials ? reread : NULL;
     if (cmd_sandbox_enter(&s, &level, &p) != 0) {
         (void)fprintf(stderr, "%s\n", p.text);
         return 1;

@@ -506,7 +506,7 @@ static void urls_are_shown_without_secrets(void **state)
     }
     for (int err = INLETS_EINVAL; err != 0;
          err = err == INLETS_EINVAL      ? INLETS_EINSECURE
-               : err == INLETS_EINSECURE ? INLETS_ENOTSUP
+               : err == INLETS_EINSECURE ? INLETS_ECERT
                                          : 0) {
         cmd_client_explain_url("ws://me:hush@h/?token=hush", err, &p);
         assert_null(strstr(p.text, "hush"));
@@ -685,15 +685,17 @@ static const struct {
 } broken_files[] = {
     {"b=y\nA=z\n", "%s, line 2: two upstreams for A: http://x and http://z; "
                    "keep one"},
-    {"b=https://y\n", "%s, line 1: 'b=https://y': not supported by this "
-                      "build; upstreams are reached by http://"},
+    {"b=ftp://y\n", "%s, line 1: 'b=ftp://y': that is not a host (or "
+                    "host/path) and the URL of a server; write it like "
+                    "example.com/api=http://127.0.0.1:3000"},
     {"\n\nb=http://u@y\n",
      "%s, line 3: 'b=http://...@y': a user or a password cannot be part of "
      "it; write it like "
      "example.com/api=http://127.0.0.1:3000"},
     {"b=http://me:hush@y/p?token=hush\n",
      "%s, line 1: 'b=http://...@y/p?...': a query or a fragment cannot be part "
-     "of it; write it like example.com/api=http://127.0.0.1:3000"},
+     "of it (but behind https://, #sha256:<fingerprint> or #skip-verify); "
+     "write it like example.com/api=http://127.0.0.1:3000"},
     {"a=http://me:hush@y/?token=hush\n",
      "%s, line 1: two upstreams for a: http://x and http://...@y/?...; keep "
      "one"},

@@ -1,0 +1,83 @@
+/* client_tls.c: what a client believes of those that it reaches by TLS: exit
+ * nodes by wss:// and upstreams by https://. Authorities are read once, when
+ * the first of them is met. */
+#include "node/client.h"
+#include "node/trust.h"
+
+#include "base/mem.h"
+#include "base/slice.h"
+#include <string.h>
+
+int inl_client_tls_take(struct inlets_client *client,
+                        const struct inlets_client_opts *opts)
+{
+    unsigned skipped;
+
+    if (opts->fingerprint != NULL) {
+        if (!inl_pin_parse(inl_str(opts->fingerprint), client->pin)) {
+            return INLETS_EINVAL;
+        }
+        client->has_pin = true;
+    }
+    return opts->ca == NULL
+               ? 0
+               : inl_trust_new(&client->trust, inl_str(opts->ca), &skipped);
+}
+
+/* One that a certificate is compared with, whoever signed it, needs nobody. */
+static int make_config(struct inlets_client *client, struct inl_tls_client *how,
+                       struct inl_tls_config **ret_config)
+{
+    int err = 0;
+
+    if (how->pin == NULL && !how->skip_verify) {
+        err = client->trust == NULL ? inl_trust_system(&client->trust) : 0;
+        how->trust = client->trust;
+    }
+    return err != 0 ? err : inl_tls_config_client(ret_config, how);
+}
+
+int inl_client_tls_server(struct inlets_client *client,
+                          const struct inlets_client_opts *opts,
+                          struct inl_tls_config **ret_config)
+{
+    struct inl_tls_client how = {.pin = client->has_pin ? client->pin : NULL,
+                                 .skip_verify = opts->skip_verify != 0 &&
+                                                !client->has_pin};
+
+    return make_config(client, &how, ret_config);
+}
+
+/* "#sha256:...", "#skip-verify" at the end of an upstream's url. */
+static bool parse_how(struct inlets_slice fragment, struct inl_tls_client *how,
+                      uint8_t pin[INL_SHA256_LEN])
+{
+    if (fragment.len == 0) {
+        return true;
+    }
+    how->skip_verify = inl_slice_eq_case(fragment, INL_LIT("skip-verify"));
+    if (!how->skip_verify) {
+        how->pin = pin;
+    }
+    return how->skip_verify || inl_pin_parse(fragment, pin);
+}
+
+bool inl_client_tls_is_how(struct inlets_slice fragment)
+{
+    struct inl_tls_client how = {NULL, NULL, false};
+    uint8_t pin[INL_SHA256_LEN];
+
+    return parse_how(fragment, &how, pin);
+}
+
+int inl_client_tls_upstream(struct inlets_client *client,
+                            struct inlets_slice fragment,
+                            struct inl_tls_config **ret_config)
+{
+    struct inl_tls_client how = {NULL, NULL, false};
+    uint8_t pin[INL_SHA256_LEN];
+
+    return parse_how(fragment, &how, pin)
+               ? make_config(client, &how, ret_config)
+               : INLETS_EINVAL;
+}

@@ -1,0 +1,111 @@
+/* server.h: what the files of inlets_server share.
+ *
+ *   server.c          the public functions, options, life
+ *   server_fronts.c   what listens, and what becomes of who connects
+ *   server_clients.c  who may be a client; their endpoints to the router
+ *   server_tls.c      certificates
+ */
+#ifndef INL_NODE_SERVER_H
+#define INL_NODE_SERVER_H
+
+#include <inlets/server.h>
+
+#include "net/listen.h"
+#include "net/loop.h"
+#include "proto/credentials.h"
+#include "relay/answer.h"
+#include "relay/failover.h"
+#include "relay/gate.h"
+#include "relay/local.h"
+#include "relay/proxied.h"
+#include "relay/router.h"
+#include "relay/secured.h"
+#include "relay/visitor.h"
+
+/* One listening address. */
+struct inl_front {
+    struct inl_front *next;
+    struct inl_service service;
+    struct inlets_server *server;
+    struct inl_listener *listener;
+    struct inl_visitor_config config;
+    struct inl_proxied_config proxied;
+    unsigned what;
+    unsigned port;
+    char port_text[8];
+};
+
+/* In the order given: the first is for those who name nobody. */
+struct inl_server_certs {
+    struct inl_cert **items; /* owned */
+    size_t n;
+    struct inl_cert *unknown; /* one of them, for unknown names; NULL: none */
+};
+
+/* An endpoint that the exit node answers itself. */
+struct inl_server_handler {
+    struct inl_server_handler *next;
+    struct inl_local local;
+    struct inl_target target;
+};
+
+struct inlets_server {
+    struct inl_loop loop;           /* first */
+    struct inlets_server_opts opts; /* strings are NULL but these two: */
+    char *tunnel_path, *upgrades;   /* owned; upgrades may be NULL */
+    struct inl_token token;
+    struct inl_router router;
+    struct inl_failover failover;
+    struct inl_local control; /* /healthz, /readyz, nothing else */
+    struct inl_front *fronts; /* in order of listening */
+    struct inl_server_handler *handlers;
+    struct inl_gate gate;
+    struct inl_cidr_set trusted; /* proxies in front of us */
+    struct inl_list proxied;     /* of theirs, not visitors yet */
+    struct inl_error_pages pages;
+    struct inl_server_certs certs;
+    struct inl_tls_config *tls;       /* owned; NULL: no port speaks TLS */
+    struct inl_secured_group secured; /* once there is tls */
+    char *tls_default;                /* owned; may be NULL */
+    uint64_t tls_said_ms;             /* of failed handshakes */
+    uint64_t tls_failures;            /* since, with the one said */
+    struct inl_crowd visitors;
+    /* Connections of ports for clients alone: their requests are answered
+     * here, so nothing is lost with them, and a flood of visitors leaves them
+     * their room. Who becomes a client is no caller any more. */
+    struct inl_crowd callers;
+    struct inl_timer drain_timer;
+    uint64_t drain_due_ms;
+    void (*drain_cb)(void *user);
+    void *drain_user;
+    void (*close_cb)(void *user);
+    void *close_user;
+    bool draining, closed;
+    bool told_bbr; /* that the system does not permit it */
+};
+
+static inline struct inl_env *inl_server_env(struct inlets_server *server)
+{
+    return &server->loop.env;
+}
+
+/* server_clients.c */
+void inl_server_gate_init(struct inlets_server *server);
+int inl_server_open_tunnel(void *user, struct inl_link *link,
+                           const struct inlets_head *head);
+
+/* server_fronts.c. user: the front. for_all: clients' ports, too, which may
+ * stay during a drain: a client that loses its websocket while its last
+ * requests run comes back there. */
+void inl_server_start_visitor(void *user, struct inl_link *link);
+void inl_server_control_init(struct inlets_server *server);
+void inl_server_stop_listening(struct inlets_server *server, bool for_all);
+void inl_server_fronts_free(struct inlets_server *server);
+
+/* server_tls.c */
+/* Before the first port that speaks TLS: INLETS_EINVAL (no certificate),
+ * INLETS_ENOMEM. */
+int inl_server_tls_start(struct inlets_server *server);
+void inl_server_tls_free(struct inlets_server *server);
+
+#endif

@@ -1,0 +1,246 @@
+/* tls_cert.c: see tls_cert.h. */
+#include "base/mem.h"
+#include "base/slice.h"
+#include "proto/tls_mbed.h"
+#include <inlets/err.h>
+#include <mbedtls/oid.h>
+#include <string.h>
+
+/* GeneralName (RFC 5280 4.2.1.6) */
+#define SAN_DNS (MBEDTLS_ASN1_CONTEXT_SPECIFIC | 2)
+#define SAN_IP (MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7)
+
+/* ---- names ------------------------------------------------------------ */
+
+/* The value of the i-th subjectAltName of that kind. */
+static bool san_at(const mbedtls_x509_crt *leaf, unsigned kind, size_t i,
+                   struct inlets_slice *ret_value)
+{
+    const mbedtls_x509_sequence *at = &leaf->subject_alt_names;
+
+    for (; at != NULL && at->buf.p != NULL; at = at->next) {
+        if (((unsigned)at->buf.tag & (MBEDTLS_ASN1_TAG_CLASS_MASK |
+                                      MBEDTLS_ASN1_TAG_VALUE_MASK)) == kind &&
+            i-- == 0) {
+            *ret_value = inl_slice(at->buf.p, at->buf.len);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool common_name(const mbedtls_x509_crt *leaf,
+                        struct inlets_slice *ret_name)
+{
+    const mbedtls_x509_name *at = &leaf->subject;
+
+    for (; at != NULL && at->oid.p != NULL; at = at->next) {
+        if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &at->oid) == 0) {
+            *ret_name = inl_slice(at->val.p, at->val.len);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool inl_x509_name(const mbedtls_x509_crt *leaf, size_t i,
+                   struct inlets_slice *ret_name)
+{
+    struct inlets_slice other;
+    bool has_san =
+        san_at(leaf, SAN_DNS, 0, &other) || san_at(leaf, SAN_IP, 0, &other);
+
+    return has_san ? san_at(leaf, SAN_DNS, i, ret_name)
+                   : i == 0 && common_name(leaf, ret_name);
+}
+
+/* RFC 9525 6.3: "*" is the whole first label, and one label of the host's. */
+static bool name_matches(struct inlets_slice name, struct inlets_slice host)
+{
+    size_t dot = inl_slice_find(host, '.');
+
+    if (inl_slice_starts(name, INL_LIT("*."))) {
+        return dot > 0 && dot < host.len &&
+               inl_slice_eq_case(inl_slice_from(name, 1),
+                                 inl_slice_from(host, dot));
+    }
+    return name.len > 0 && inl_slice_eq_case(name, host);
+}
+
+bool inl_x509_covers(const mbedtls_x509_crt *leaf, struct inlets_slice host)
+{
+    struct inlets_slice name;
+
+    for (size_t i = 0; inl_x509_name(leaf, i, &name); i++) {
+        if (name_matches(name, host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool inl_x509_covers_ip(const mbedtls_x509_crt *leaf, const struct inl_ip *ip)
+{
+    size_t skip = inl_ip_is_v4(ip) ? 12 : 0; /* mapped */
+    struct inlets_slice value;
+
+    for (size_t i = 0; san_at(leaf, SAN_IP, i, &value); i++) {
+        if (value.len == sizeof(ip->bytes) - skip &&
+            memcmp(value.ptr, ip->bytes + skip, value.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int inl_x509_fingerprint(const mbedtls_x509_crt *leaf,
+                         uint8_t ret_hash[INL_SHA256_LEN])
+{
+    return inl_sha256(inl_slice(leaf->raw.p, leaf->raw.len), ret_hash);
+}
+
+bool inl_cert_name(const struct inl_cert *cert, size_t i,
+                   struct inlets_slice *ret_name)
+{
+    return inl_x509_name(&cert->chain, i, ret_name);
+}
+
+bool inl_cert_covers(const struct inl_cert *cert, struct inlets_slice host)
+{
+    return inl_x509_covers(&cert->chain, host);
+}
+
+int inl_cert_fingerprint(const struct inl_cert *cert,
+                         uint8_t ret_hash[INL_SHA256_LEN])
+{
+    return inl_x509_fingerprint(&cert->chain, ret_hash);
+}
+
+/* ---- our own ---------------------------------------------------------- */
+
+static void cert_free(struct inl_cert *cert)
+{
+    mbedtls_x509_crt_free(&cert->chain);
+    mbedtls_pk_free(&cert->key);
+    inl_free(cert);
+}
+
+/* Mbed TLS tells PEM by the NUL behind it, which it counts. */
+static int parse_chain(mbedtls_x509_crt *chain, struct inlets_slice pem)
+{
+    char *text = inl_slice_dup(pem);
+    int rc = text == NULL
+                 ? -1
+                 : mbedtls_x509_crt_parse(chain, (const unsigned char *)text,
+                                          pem.len + 1);
+
+    inl_free(text);
+    return rc;
+}
+
+static int parse_key(mbedtls_pk_context *key, struct inlets_slice pem)
+{
+    char *text = inl_slice_dup(pem);
+    int rc = -1;
+
+    if (text != NULL) {
+        rc = mbedtls_pk_parse_key(key, (const unsigned char *)text, pem.len + 1,
+                                  NULL, 0 INL_MBED_RNG);
+        inl_wipe(text, pem.len);
+    }
+    inl_free(text);
+    return rc;
+}
+
+static const char *why_not(struct inl_cert *cert, struct inlets_slice chain,
+                           struct inlets_slice key)
+{
+    if (chain.len > INL_PEM_MAX || key.len > INL_PEM_MAX) {
+        return "the file is too large";
+    }
+    if (parse_chain(&cert->chain, chain) != 0) {
+        return "there is no certificate in PEM that can be read";
+    }
+    if (parse_key(&cert->key, key) != 0) {
+        return "there is no private key in PEM that can be read (one with a "
+               "password cannot)";
+    }
+    if (mbedtls_pk_check_pair(&cert->chain.pk, &cert->key INL_MBED_RNG) != 0) {
+        return "the key belongs to another certificate";
+    }
+    return NULL;
+}
+
+int inl_cert_new(struct inl_cert **ret_cert, struct inlets_slice chain,
+                 struct inlets_slice key, const char **ret_why)
+{
+    struct inl_cert *cert = inl_calloc(1, sizeof(*cert));
+    int err = inl_crypto_init();
+
+    *ret_why = "out of memory";
+    if (cert == NULL || err != 0) {
+        inl_free(cert);
+        return err != 0 ? err : INLETS_ENOMEM;
+    }
+    cert->refs = 1;
+    mbedtls_x509_crt_init(&cert->chain);
+    mbedtls_pk_init(&cert->key);
+    *ret_why = why_not(cert, chain, key);
+    if (*ret_why != NULL) {
+        cert_free(cert);
+        return INLETS_EINVAL;
+    }
+    *ret_cert = cert;
+    return 0;
+}
+
+struct inl_cert *inl_cert_ref(struct inl_cert *cert)
+{
+    cert->refs++;
+    return cert;
+}
+
+void inl_cert_unref(struct inl_cert *cert)
+{
+    if (cert != NULL && --cert->refs == 0) {
+        cert_free(cert);
+    }
+}
+
+/* ---- authorities ------------------------------------------------------ */
+
+int inl_trust_new(struct inl_trust **ret_trust, struct inlets_slice pem,
+                  unsigned *ret_skipped)
+{
+    struct inl_trust *trust = inl_calloc(1, sizeof(*trust));
+    int rc = inl_crypto_init();
+
+    if (trust == NULL || rc != 0) {
+        inl_free(trust);
+        return rc != 0 ? rc : INLETS_ENOMEM;
+    }
+    trust->refs = 1;
+    mbedtls_x509_crt_init(&trust->chain);
+    rc = pem.len > INL_PEM_MAX ? -1 : parse_chain(&trust->chain, pem);
+    if (rc < 0 || trust->chain.raw.p == NULL) {
+        inl_trust_unref(trust);
+        return INLETS_EINVAL;
+    }
+    *ret_skipped = (unsigned)rc;
+    *ret_trust = trust;
+    return 0;
+}
+
+struct inl_trust *inl_trust_ref(struct inl_trust *trust)
+{
+    trust->refs++;
+    return trust;
+}
+
+void inl_trust_unref(struct inl_trust *trust)
+{
+    if (trust != NULL && --trust->refs == 0) {
+        mbedtls_x509_crt_free(&trust->chain);
+        inl_free(trust);
+    }
+}
