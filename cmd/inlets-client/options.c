@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 const char cmd_client_help[] =
     "Usage: inlets-client --url URL --upstream [HOST[/PATH]=]URL ... [flag "
@@ -50,6 +51,7 @@ const char cmd_client_help[] =
     "More: man inlets-client\n";
 
 #define CA_MAX (4u * 1024 * 1024)
+#define HEX "0123456789abcdefABCDEF"
 
 static int add_url(const char *text, void *value, struct cmd_problem *p)
 {
@@ -78,6 +80,27 @@ static int take_connections(const char *text, void *value,
     return 0;
 }
 
+static int take_fingerprint(const char *text, void *value,
+                            struct cmd_problem *p)
+{
+    size_t digits = 0;
+
+    if (strncasecmp(text, "sha256:", 7) == 0) {
+        for (const char *at = text + 7; *at != '\0'; at++) {
+            digits += *at != ':';
+        }
+        if (digits == 64 && text[7 + strspn(text + 7, HEX ":")] == '\0') {
+            *(const char **)value = text;
+            return 0;
+        }
+    }
+    return cmd_problem_set(p,
+                           "--server-fingerprint: '%s' is not sha256: and 64 "
+                           "hex digits, as `openssl x509 -noout -fingerprint "
+                           "-sha256 -in FILE` prints them",
+                           text);
+}
+
 static const char *const congestions[] = {"system", "bbr", NULL};
 
 static int read_flags(struct cmd_client_options *o, int argc, char **argv,
@@ -97,7 +120,8 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"print-token", 0, CMD_FLAG_BOOL, &o->print_token},
         {"insecure", 0, CMD_FLAG_BOOL, &o->insecure},
         {"ca-file", 0, CMD_FLAG_ONCE, &o->ca_file},
-        {"server-fingerprint", 0, CMD_FLAG_STRING, &c->fingerprint},
+        {"server-fingerprint", 0, CMD_FLAG_CALL, &c->fingerprint,
+         .take = take_fingerprint},
         {"tls-skip-verify", 0, CMD_FLAG_BOOL, &o->skip_verify},
         {"tunnel-path", 0, CMD_FLAG_STRING, &c->tunnel_path},
         {"connect-timeout", 0, CMD_FLAG_MS, &c->connect_timeout_ms,

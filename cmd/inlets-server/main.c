@@ -315,6 +315,22 @@ static int load_certs(struct program *program,
     return watch_certs(program);
 }
 
+/* Root opened what its successor cannot: certificates that were renewed would
+ * be noticed when the old ones have expired. */
+static void warn_of_unreadable(struct program *program)
+{
+    for (size_t i = 0; program->reread[i] != NULL; i++) {
+        if (access(program->reread[i], R_OK) != 0) {
+            cmd_log_say(&program->log, INLETS_LOG_WARN,
+                        "this will not be read again when it changes: the "
+                        "user that this program became must be able to read "
+                        "it, or the program be restarted",
+                        "file", program->reread[i], NULL);
+            return;
+        }
+    }
+}
+
 static int start(struct program *program, const struct cmd_server_options *o)
 {
     const struct cmd_sandbox sandbox = {.dials = false,
@@ -347,6 +363,8 @@ static int start(struct program *program, const struct cmd_server_options *o)
     }
     if (err != 0) {
         stop(program);
+    } else {
+        warn_of_unreadable(program);
     }
     return err;
 }

@@ -55,6 +55,12 @@ struct inl_dial {
     char said[INL_DIAL_SAID]; /* why, when more is known than err; or "" */
 };
 
+/* Why it failed, for the log. */
+static inline const char *inl_dial_why(const struct inl_dial *dial, int err)
+{
+    return dial->said[0] != '\0' ? dial->said : inlets_strerror(err);
+}
+
 /* 0, or INLETS_ENOMEM / INLETS_EINVAL at once (done does not run then). */
 static inline int inl_dial_start(struct inl_dialer *dialer,
                                  struct inl_dial *dial)

@@ -74,21 +74,6 @@ static int fail(struct inl_tls *tls, int err, const char *why)
     return err;
 }
 
-/* The names that it has, for who meant another. */
-static int wrong_name(struct inl_tls *tls, const mbedtls_x509_crt *leaf)
-{
-    struct inlets_slice name;
-
-    if (leaf != NULL && inl_x509_name(leaf, 0, &name) &&
-        inl_slice_is_token(name)) {
-        (void)snprintf(tls->why, sizeof(tls->why),
-                       "the certificate is for %.*s, not for %.60s",
-                       name.len > 60 ? 60 : (int)name.len, name.ptr, tls->name);
-        return INLETS_ECERT;
-    }
-    return fail(tls, INLETS_ECERT, "the certificate is for another name");
-}
-
 static int bad_certificate(struct inl_tls *tls)
 {
     uint32_t flags = mbedtls_ssl_get_verify_result(&tls->ssl);
@@ -106,7 +91,7 @@ static int bad_certificate(struct inl_tls *tls)
                     "the certificate is not valid yet, or this clock is wrong");
     }
     if ((flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0) {
-        return wrong_name(tls, mbedtls_ssl_get_peer_cert(&tls->ssl));
+        return INLETS_ECERT; /* on_verify has said it */
     }
     if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0) {
         return fail(tls, INLETS_ECERT,
@@ -226,6 +211,19 @@ static int on_hello(mbedtls_ssl_context *ssl)
     return 0;
 }
 
+/* Whose certificate it is, for who meant another. */
+static void say_wrong_name(struct inl_tls *tls, const mbedtls_x509_crt *leaf)
+{
+    struct inlets_slice name;
+    bool has_name = inl_x509_name(leaf, 0, &name) && name.len <= 60 &&
+                    inl_slice_is_token(name);
+
+    (void)snprintf(tls->why, sizeof(tls->why),
+                   "the certificate is for %.*s, not for %.60s",
+                   has_name ? (int)name.len : 9,
+                   has_name ? name.ptr : "something", tls->name);
+}
+
 /* A client: called from the root to the leaf (depth 0), for as much of the
  * chain as could be built. A pin stands for everything else; an address is in
  * the certificate as an address (RFC 9525 4.1), which Mbed TLS does not look
@@ -244,6 +242,9 @@ static int on_verify(void *user, mbedtls_x509_crt *crt, int depth,
                      : 0;
     } else if (depth == 0 && tls->by_ip && !inl_x509_covers_ip(crt, &tls->ip)) {
         *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    }
+    if (depth == 0 && (*flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0) {
+        say_wrong_name(tls, crt);
     }
     return 0;
 }

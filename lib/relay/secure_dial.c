@@ -53,6 +53,7 @@ static void below_done(struct inl_dial *below, int err, struct inl_link *link)
         report(a, err, below->step, below->said, NULL);
         return;
     }
+    a->dial->step = "tls";
     s = inl_secured_start(&d->group, link,
                           d->name != NULL ? d->name : a->dial->host,
                           a->dial->due_ms, a);

@@ -492,7 +492,7 @@ static void dial_done(struct inl_dial *dial, int err, struct inl_link *link)
                 INL_KV("host", c->upstream->config.host),
                 INL_KN("port", c->upstream->config.port),
                 INL_KV("step", inl_str(dial->step)),
-                INL_KV("why", inl_str(inlets_strerror(err))));
+                INL_KV("why", inl_str(inl_dial_why(dial, err))));
         inl_upstream_conn_fail(c, err);
         return;
     }

@@ -288,13 +288,14 @@ class House:
                  f'listening on {address}')
 
     def client(self, server, *upstreams, flags=(), token=True, env=None,
-               ready=True, via=None, nofile=None):
+               ready=True, via=None, nofile=None, url=None):
         """Starts a client. upstreams: definitions or origins (for every
-        host); via: the address of a relay instead of the server's."""
+        host); via: the address of a relay instead of the server's; url: all
+        of it."""
         host, port = via or server.tunnels
         host = f'[{host}]' if ':' in host else host
         argv = [self.path('cmd', 'inlets-client'),
-                '--url', f'ws://{host}:{port}']
+                '--url', url or f'ws://{host}:{port}']
         if token:
             argv += ['--token-from', self.token_file]
         for upstream in upstreams:

@@ -70,11 +70,12 @@ class Exchange(Wire):
 
 
 class Origin:
-    """A listening origin. answer: a function of an Exchange."""
+    """A listening origin. answer: a function of an Exchange; tls: the context
+    of a server."""
 
     def __init__(self, answer, host='127.0.0.1', port=0, timeout=20.0,
-                 backlog=1024):
-        self.answer = answer
+                 backlog=1024, tls=None):
+        self.answer, self.tls = answer, tls
         self.timeout = timeout
         self.exchanges = []     # all, in the order of their heads
         self.opened = 0         # connections ever
@@ -94,7 +95,7 @@ class Origin:
     @property
     def url(self):
         host = f'[{self.host}]' if ':' in self.host else self.host
-        return f'http://{host}:{self.port}'
+        return f'http{"s" if self.tls else ""}://{host}:{self.port}'
 
     @property
     def requests(self):
@@ -124,6 +125,9 @@ class Origin:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
+            if self.tls:    # the first read shakes hands
+                sock = self.tls.wrap_socket(sock, server_side=True,
+                                            do_handshake_on_connect=False)
             connection = Wire(sock, self.timeout)
             with self.lock:
                 self.opened += 1

@@ -11,8 +11,10 @@ class Visitor(Wire):
     """Sends exactly what it is told to and reads strictly."""
 
     def __init__(self, address, source=None, rcvbuf=None, timeout=10.0,
-                 host='demo.local'):
-        super().__init__(dial(address, source, rcvbuf, timeout), timeout)
+                 host='demo.local', tls=None):
+        """tls: makes one socket of another (lib/certs.py)."""
+        sock = dial(address, source, rcvbuf, timeout)
+        super().__init__(tls(sock) if tls else sock, timeout)
         self.host = host
 
     def ask(self, method='GET', target='/', fields=(), body=None, host=None,

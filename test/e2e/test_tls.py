@@ -1,0 +1,513 @@
+"""TLS on every leg: visitors by https, clients by wss, upstreams by https.
+The other end is OpenSSL's, by Python or by its own program."""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import time
+
+from lib.certs import Authority, alert_of, never_answers
+from lib.house import check, equal, free_port, listens, none, soon, test, \
+    within
+from lib.origin import hello
+from lib.procs import NO_LEAK_CHECK
+from lib.relay import Cutter, seeded
+from lib.traffic import Traffic, digest_of
+from lib.visitor import Visitor
+
+MIB = 1 << 20
+CANNOT = r'msg="cannot connect"'
+
+
+def secure_server(w, *flags, **options):
+    """A server whose .secure speaks TLS."""
+    port = free_port()
+    server = w.server('--tls-port', port, *flags, **options)
+    server.secure = ('127.0.0.1', port)
+    soon(lambda: listens(server.secure, server), 10, 'listening by TLS')
+    return server
+
+
+def secure_pair(w, answer, *flags, names=('localhost',), **options):
+    """(server, client by wss, origin, authority)."""
+    ca = Authority(w.folder)
+    origin = w.origin(answer, timeout=60)
+    server = secure_server(w, *ca.sign(*names).flags, *flags, **options)
+    client = w.client(server, origin, url=url_of(server),
+                      flags=['--ca-file', ca.file])
+    return server, client, origin, ca
+
+
+def url_of(server, host='localhost'):
+    return f'wss://{host}:{server.secure[1]}'
+
+
+def visit(server, ca, name='localhost', host=None, **options):
+    return Visitor(server.secure, tls=ca.tls(name, **options),
+                   host=host or name or 'demo.local')
+
+
+# --- the whole way -----------------------------------------------------------
+
+@test()
+def the_whole_way(w):
+    traffic = Traffic(w)
+    server, client, _, ca = secure_pair(w, traffic)
+    body = os.urandom(2 * MIB)
+    with visit(server, ca) as visitor:
+        for _ in range(2):      # on one connection
+            visitor.ask(target=f'/down/{3 * MIB}')
+            head = visitor.final_head()
+            equal(visitor.digest(head), (digest_of(3 * MIB), 3 * MIB), 'down')
+            visitor.ask('POST', '/up', body=body)
+            answer = visitor.answer()
+            check(hashlib.sha256(body).hexdigest().encode() in answer.body,
+                  'up', answer.body)
+    check(client.lines(r'url=wss://localhost'), client.log)
+
+
+@test()
+def what_upstreams_hear_of_it(w):
+    server, _, origin, ca = secure_pair(w, hello)
+    with visit(server, ca) as visitor:
+        equal(visitor.get(fields=[('X-Forwarded-Proto', 'http')]).status, 200)
+    request = origin.requests[0]
+    equal((request.get('X-Forwarded-Proto'), request.get('X-Forwarded-Port')),
+          ('https', str(server.secure[1])), 'https')
+    equal(server.get().status, 200, 'beside it, in clear')
+    equal(origin.requests[1].get('X-Forwarded-Proto'), 'http', 'http')
+
+
+@test()
+def websockets_by_tls(w):
+    server, _, _, ca = secure_pair(w, lambda x: x.upgrade() and None)
+    with visit(server, ca) as visitor:
+        check(visitor.upgrade().accepted, 'no websocket')
+
+
+@test()
+def half_a_second_of_cuts(w):
+    """Requests outlive the loss of a wss connection as of a ws one."""
+    traffic = Traffic(w)
+    ca = Authority(w.folder)
+    traffic.origin = w.origin(traffic, timeout=60)
+    server = secure_server(w, *ca.sign('localhost').flags)
+    relay = w.relay(server.secure, rate=8 * MIB)
+    client = w.client(server, traffic.origin,
+                      url=f'wss://localhost:{relay.address[1]}',
+                      flags=['--ca-file', ca.file])
+    with visit(server, ca) as visitor, \
+            Cutter(relay, seeded(), 0.2, 0.4, times=4):
+        visitor.ask(target=f'/down/{12 * MIB}')
+        equal(visitor.digest(visitor.final_head()),
+              (digest_of(12 * MIB), 12 * MIB), 'cut four times')
+    check(client.lines('tunnel websocket resumed'), 'never cut')
+
+
+# --- which certificate -------------------------------------------------------
+
+@test()
+def certificates_by_name(w):
+    """Exactly, then by "*."; the first for who names nobody."""
+    ca = Authority(w.folder)
+    pairs = {name: ca.sign(*names) for name, names in {
+        'first': ('first.test', 'b.w.test'), 'wild': ('*.w.test',),
+        'exact': ('a.w.test', 'A2.W.test')}.items()}
+    server = secure_server(
+        w, *(flag for pair in pairs.values() for flag in pair.flags))
+    context = ca.context()
+    context.check_hostname = False
+    problems = []
+    for name, wanted in (
+            ('first.test', 'first'), ('FIRST.Test', 'first'),
+            (None, 'first'), ('b.w.test', 'first'), ('a.w.test', 'exact'),
+            ('a2.w.test', 'exact'), ('x.w.test', 'wild'),
+            ('w.test', None), ('a.b.w.test', None), ('other.test', None),
+            ('localhost', None)):
+        try:
+            with Visitor(server.secure, tls=ca.tls(name, context)) as visitor:
+                der = visitor.sock.getpeercert(binary_form=True)
+                digest = 'sha256:' + hashlib.sha256(der).hexdigest()
+                got = next(n for n, p in pairs.items()
+                           if p.fingerprint == digest)
+        except ssl.SSLError as error:
+            got = None
+            if 'UNRECOGNIZED_NAME' not in alert_of(error):
+                problems.append(f'{name}: {error}')
+        if got != wanted:
+            problems.append(f'{name}: {got}, not {wanted}')
+    none(problems)
+
+
+@test()
+def a_default_for_unknown_names(w):
+    ca = Authority(w.folder)
+    server = secure_server(w, *ca.sign('a.test').flags,
+                           *ca.sign('b.test').flags,
+                           '--tls-default', 'b.test')
+    context = ca.context()
+    context.check_hostname = False
+    for name, wanted in (('a.test', 'a.test'), ('z.test', 'b.test')):
+        with Visitor(server.secure, tls=ca.tls(name, context)) as visitor:
+            equal(visitor.sock.getpeercert()['subjectAltName'],
+                  (('DNS', wanted),), name)
+
+
+@test()
+def other_hosts_are_misdirected(w):
+    """RFC 9110 15.5.20: what was agreed on with one tenant is not for
+    another."""
+    ca = Authority(w.folder)
+    origin = w.origin(hello)
+    server = secure_server(w, *ca.sign('a.test', '*.a.test').flags,
+                           *ca.sign('b.test').flags)
+    w.client(server, origin)
+    for name, host, wanted in (
+            ('a.test', 'a.test', 200), ('a.test', 'A.test.', 200),
+            ('a.test', f'a.test:{server.secure[1]}', 200),
+            ('a.test', 'x.a.test', 200), ('a.test', 'b.test', 421),
+            ('b.test', 'a.test', 421), ('a.test', 'x.y.a.test', 421)):
+        with visit(server, ca, name, host) as visitor:
+            equal(visitor.get().status, wanted, f'{name} {host}')
+            if wanted == 421:
+                equal(visitor.how_it_ends(5), (b'', 'eof'), 'then')
+    equal(len(origin.requests), 4, 'at the origin')
+
+
+# --- whom a client believes --------------------------------------------------
+
+def is_refused(w, server, why, *flags, host='localhost'):
+    """The client goes on trying, says why, and shows nobody its token."""
+    client = w.client(server, 'http://127.0.0.1:9', ready=False, flags=flags,
+                      url=url_of(server, host))
+    line = client.wait_log(CANNOT)[0]
+    check('step=tls' in line and why in line, why, 'is not in', line)
+    client.terminate()
+    check(not server.lines('tunnel connected'), why, 'it was let in')
+
+
+@test()
+def who_poses_as_an_exit_node(w):
+    ca, other = Authority(w.folder), Authority(w.folder, 'other')
+    pair = ca.sign('localhost', '127.0.0.1')
+    server = secure_server(w, *pair.flags)
+    is_refused(w, server, 'nobody that is trusted here')
+    is_refused(w, server, 'nobody that is trusted here',
+               '--ca-file', other.file)
+    is_refused(w, server, 'another fingerprint',
+               '--server-fingerprint', other.sign('localhost').fingerprint)
+    wrong = secure_server(w, *ca.sign('other.test').flags,
+                          '--tls-default', 'other.test')
+    is_refused(w, wrong, 'for other.test, not for localhost',
+               '--ca-file', ca.file)
+    is_refused(w, wrong, 'for other.test, not for 127.0.0.1',
+               '--ca-file', ca.file, host='127.0.0.1')
+
+
+@test()
+def who_is_believed(w):
+    ca = Authority(w.folder)
+    pair = ca.sign('localhost', '127.0.0.1')
+    server = secure_server(w, *pair.flags)
+    colons = pair.fingerprint[7:].upper()
+    colons = 'SHA256:' + ':'.join(
+        colons[i:i + 2] for i in range(0, len(colons), 2))
+    for host, flags in (
+            ('localhost', ['--ca-file', ca.file]),
+            ('127.0.0.1', ['--ca-file', ca.file]),
+            ('localhost', ['--server-fingerprint', pair.fingerprint]),
+            ('127.0.0.1', ['--server-fingerprint', colons]),
+            ('localhost', ['--tls-skip-verify'])):
+        client = w.client(server, 'http://127.0.0.1:9', flags=flags,
+                          url=url_of(server, host))
+        equal(bool(client.lines('level=warn.*DANGER.*tls-skip-verify')),
+              '--tls-skip-verify' in flags, flags)
+        client.terminate()
+
+
+@test()
+def an_expired_certificate(w):
+    ca = Authority(w.folder)
+    server = secure_server(w, *ca.sign('localhost', days='-1').flags)
+    is_refused(w, server, 'has expired', '--ca-file', ca.file)
+
+
+@test()
+def no_fall_from_wss_to_ws(w):
+    """A port in clear, and one that says nothing, get no byte of a request."""
+    ca = Authority(w.folder)
+    server = w.server()
+    server.secure = server.visitors
+    is_refused(w, server, 'is not TLS', '--ca-file', ca.file)
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        listener.settimeout(10)
+        client = w.client(server, 'http://127.0.0.1:9', ready=False,
+                          flags=['--ca-file', ca.file,
+                                 '--connect-timeout', '1s'],
+                          url='wss://localhost:%d' % listener.getsockname()[1])
+        sock, _ = listener.accept()
+        with sock:
+            sock.settimeout(10)
+            equal(sock.recv(65536)[:2], b'\x16\x03', 'a handshake')
+            client.wait_log(CANNOT + '.*step=tls')
+        client.terminate()
+
+
+# --- upstreams ---------------------------------------------------------------
+
+@test()
+def upstreams_by_https(w):
+    ca = Authority(w.folder)
+    pair = ca.sign('localhost')
+    origin = w.origin(hello, tls=pair.context())
+    url = f'https://localhost:{origin.port}'
+    server = w.server()
+    client = w.client(
+        server, f'trusted.local={url}', f'pin.local={url}#{pair.fingerprint}',
+        f'any.local={url}#skip-verify',
+        f'no.local={url}#sha256:{"00" * 32}',
+        f'name.local=https://127.0.0.1:{origin.port}',
+        flags=['--ca-file', ca.file])
+    for name, wanted in (('trusted', 200), ('pin', 200), ('any', 200),
+                         ('no', 502), ('name', 502)):
+        equal(server.get(host=f'{name}.local').status, wanted, name)
+    equal(len(origin.requests), 3, 'at the origin')
+    equal({r.get('X-Forwarded-Proto') for r in origin.requests}, {'http'},
+          'what the visitor used')
+    check(client.lines('another fingerprint'), 'no reason in the log')
+    check(client.lines('not for 127.0.0.1'), 'no reason in the log')
+
+
+@test()
+def what_an_upstream_cuts_is_cut(w):
+    """A FIN without close_notify ends nothing whole (RFC 8446 6.1)."""
+    ca = Authority(w.folder)
+
+    def answer(x):
+        x.connection.send(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf')
+        if x.target == '/cut':
+            time.sleep(0.2)
+            socket.socket.shutdown(x.connection.sock, socket.SHUT_RDWR)
+        else:
+            x.connection.sock.unwrap()
+        x.closed = True
+
+    origin = w.origin(answer, tls=ca.sign('localhost').context())
+    server = w.server()
+    w.client(server, f'https://localhost:{origin.port}',
+             flags=['--ca-file', ca.file])
+    equal(server.get('/whole').body, b'half', 'to its end')
+    with w.visitor(server) as visitor:
+        visitor.ask(target='/cut')
+        said, how = visitor.how_it_ends(5)
+    check(how == 'reset' or not said.endswith(b'0\r\n\r\n'),
+          'a cut answer ended as if whole:', said, how)
+
+
+# --- files that change -------------------------------------------------------
+
+def let_read(w, ca):
+    """For whom root becomes."""
+    for folder in (w.folder, ca.folder):
+        os.chmod(folder, 0o755)
+
+
+def shown_by(server, ca, name='localhost'):
+    with visit(server, ca, name) as visitor:
+        return visitor.sock.getpeercert()['serialNumber']
+
+
+@test()
+def reloaded_by_sighup(w):
+    """With a visitor and a client connected, who notice nothing."""
+    server, client, _, ca = secure_pair(w, hello)
+    pair = ca.sign('localhost')     # the same files, written anew
+    let_read(w, ca)
+    with visit(server, ca) as visitor:
+        equal(visitor.get().status, 200, 'before')
+        before = visitor.sock.getpeercert()['serialNumber']
+        server.signal(signal.SIGHUP)
+        server.wait_log('msg="certificates reloaded"')
+        check(shown_by(server, ca) != before, 'the old one is shown')
+        equal(visitor.get().status, 200, 'afterwards')
+        with open(pair.key, 'w', encoding='ascii') as file:
+            file.write('half a k')
+        server.signal(signal.SIGHUP)
+        line = server.wait_log('certificates not reloaded')[0]
+        check(pair.cert in line and 'private key' in line, line)
+        check(shown_by(server, ca) != before, 'nothing is shown')
+        equal(visitor.get().status, 200, 'at last')
+    equal(len(client.lines('tunnel connected')), 1, 'the client came again')
+
+
+@test(suite='patient')
+def reloaded_when_files_change(w):
+    ca = Authority(w.folder)
+    folder = os.path.join(w.folder, 'certs')
+    os.mkdir(folder)
+    let_read(w, ca)
+    ca.sign('a.test', into=folder)
+    server = secure_server(w, '--tls-dir', folder, '--sandbox',
+                           env=NO_LEAK_CHECK)
+    before = shown_by(server, ca, 'a.test')
+    ca.sign('b.test', into=folder)
+    ca.sign('a.test', into=ca.folder)
+    for kind in ('key', 'crt'):
+        shutil.copy(f'{ca.folder}/a.test.{kind}', f'{folder}/new')
+        os.chmod(f'{folder}/new', 0o644)
+        os.rename(f'{folder}/new', f'{folder}/a.test.{kind}')
+    server.wait_log('msg="certificates reloaded".*certificates=2', timeout=25)
+    check(shown_by(server, ca, 'a.test') != before, 'the old one is shown')
+    shown_by(server, ca, 'b.test')
+
+
+# --- versions, strangers -----------------------------------------------------
+
+@test()
+def versions(w):
+    server, _, _, ca = secure_pair(w, hello)
+    for version, fits in ((ssl.TLSVersion.TLSv1_3, True),
+                          (ssl.TLSVersion.TLSv1_2, True),
+                          (ssl.TLSVersion.TLSv1_1, False)):
+        context = ca.context()
+        context.set_ciphers('ALL:@SECLEVEL=0')
+        context.minimum_version = context.maximum_version = version
+        try:
+            with visit(server, ca, context=context) as visitor:
+                equal(visitor.get().status, 200, version)
+                cipher = visitor.sock.cipher()[0]
+                check('GCM' in cipher or 'CHACHA' in cipher, cipher)
+                check(version > ssl.TLSVersion.TLSv1_2 or 'ECDHE' in cipher,
+                      cipher)
+            check(fits, version, 'was taken')
+        except ssl.SSLError as error:
+            check(not fits, version, error)
+
+
+@test()
+def http11_is_what_is_spoken(w):
+    server, _, _, ca = secure_pair(w, hello)
+    for offered, chosen in ((['h2', 'http/1.1'], 'http/1.1'), ([], None),
+                            (['h2'], ssl.SSLError)):
+        context = ca.context()
+        if offered:
+            context.set_alpn_protocols(offered)
+        try:
+            with visit(server, ca, context=context) as visitor:
+                equal(visitor.sock.selected_alpn_protocol(), chosen, offered)
+        except ssl.SSLError as error:
+            equal(chosen, ssl.SSLError, f'{offered} {error}')
+
+
+@test()
+def sessions_come_back(w):
+    """RFC 8446 2.2, RFC 5077: the second handshake is a short one."""
+    server, _, _, ca = secure_pair(w, hello)
+    for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+        context = ca.context()
+        context.minimum_version = context.maximum_version = version
+        with visit(server, ca, context=context) as visitor:
+            equal(visitor.get().status, 200, version)
+            session = visitor.sock.session
+        with visit(server, ca, context=context, session=session) as visitor:
+            check(visitor.sock.session_reused, version, 'not resumed')
+            equal(visitor.get().status, 200, version)
+
+
+@test(alone=True)
+def strangers_delay_nobody(w):
+    """Silent ones, half hellos, rubbish, HTTP in clear: 1,500 of them, more
+    than there may be handshakes, and a visitor is let in at once."""
+    server, _, _, ca = secure_pair(w, hello)
+    hello_begins = b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' + b'x' * 40
+    rubbish = (b'', hello_begins, os.urandom(300), b'\x16\x03\x01\xff\xff',
+               b'GET / HTTP/1.1\r\nHost: a\r\n\r\n', b'\0' * 1000)
+    socks = [never_answers(server.secure, rubbish[n % len(rubbish)])
+             for n in range(1500)]
+    with within(2, 'a visitor among them'), visit(server, ca) as visitor:
+        equal(visitor.get().status, 200, 'among strangers')
+    for sock in socks:
+        sock.close()
+    check(len(server.lines('TLS handshake failed')) < 20, 'a line for each')
+    equal(server.get().status, 200, 'afterwards')
+
+
+@test()
+def a_silent_handshake_ends(w):
+    server, _, _, _ = secure_pair(w, hello)
+    with never_answers(server.secure) as sock, \
+            within(7, 'the end', at_least=4):
+        sock.settimeout(10)
+        equal(sock.recv(100), b'', 'the end')
+
+
+@test()
+def a_visitor_who_leaves_without_a_word(w):
+    """By RST, by FIN without close_notify: the upstream hears of it."""
+    server, _, origin, ca = secure_pair(w, lambda x: x.wait_gone(5))
+    for count, leave in enumerate((
+            lambda s: s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                   struct.pack('ii', 1, 0)),
+            lambda s: None), 1):
+        visitor = visit(server, ca)
+        visitor.ask()
+        origin.wait(count)
+        with within(2, 'the cancellation'):
+            leave(visitor.sock)
+            visitor.close()
+            soon(lambda n=count: len(server.lines('status=0 .*result=E')) == n,
+                 3, 'a cancelled request')
+
+
+# --- the command line --------------------------------------------------------
+
+@test()
+def flags_that_do_not_fit(w):
+    ca = Authority(w.folder)
+    pair, other = ca.sign('a.test'), ca.sign('b.test')
+    cases = (
+        (['--tls-port', '0'], 'needs certificates'),
+        (pair.flags, 'no --tls-port'),
+        (['--tls-port', '0', '--tls-cert', pair.cert], '1 --tls-cert and 0'),
+        (['--tls-port', '0', '--tls-cert', pair.cert, '--tls-key', other.key],
+         'the key belongs to another certificate'),
+        (['--tls-port', '0', '--tls-cert', pair.key, '--tls-key', pair.key],
+         'no certificate in PEM'),
+        (['--tls-port', '0', '--tls-cert', '/nowhere', '--tls-key', pair.key],
+         'cannot open /nowhere'),
+        (['--tls-port', '0', '--tls-dir', w.folder], 'no NAME.crt'),
+        (['--tls-port', '0', *pair.flags, '--tls-default', 'z.test'],
+         'z.test'),
+        (['--control-tls', *pair.flags], '--control-port'),
+    )
+    problems = []
+    for flags, why in cases:
+        ran = w.run('inlets-server', '--port', str(free_port()),
+                    '--data-addr', '127.0.0.1', '--control-addr', '127.0.0.1',
+                    *flags)
+        if ran.process.returncode == 0 or why not in ran.log:
+            problems.append(f'{flags}: {ran.log}')
+    for flags, why in ((['--ca-file', '/nowhere'], 'cannot open /nowhere'),
+                       (['--ca-file', pair.key], 'no certificate in PEM'),
+                       (['--server-fingerprint', 'sha256:12'], 'fingerprint')):
+        ran = w.run('inlets-client', '--url', 'wss://localhost:9',
+                    '--upstream', 'http://127.0.0.1:9', *flags)
+        if ran.process.returncode == 0 or why not in ran.log:
+            problems.append(f'{flags}: {ran.log}')
+    none(problems)
+
+
+@test()
+def clients_on_a_port_of_their_own(w):
+    ca = Authority(w.folder)
+    origin = w.origin(hello)
+    control = free_port()
+    server = w.server('--control-tls', *ca.sign('localhost').flags,
+                      control=control)
+    w.client(server, origin, url=f'wss://localhost:{control}',
+             flags=['--ca-file', ca.file])
+    equal(server.get().status, 200, 'in clear, by wss')
