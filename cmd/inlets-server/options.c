@@ -16,7 +16,8 @@ const char cmd_server_help[] =
     "  -p, --port N           for visitors and clients; 8000, or $PORT\n"
     "  -c, --control-port N   for clients, apart from the visitors' port\n"
     "      --tls-port N, --tls-cert FILE, --tls-key FILE, or --tls-dir FOLDER\n"
-    "                         the same by https and wss; --control-tls, too\n"
+    "                         by https and wss; --redirect-to-https, "
+    "--control-tls\n"
     "      --data-addr ADDR, --control-addr ADDR, -b, --bind-addr ADDR (both)\n"
     "                         listen on one address; else all, IPv4 and IPv6\n"
     "  -f, --token-from FILE  the secret that clients must show, in a file\n"
@@ -186,6 +187,7 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"tls-dir", 0, CMD_FLAG_ONCE, &o->certs.dir},
         {"tls-default", 0, CMD_FLAG_STRING, &o->certs.fallback},
         {"control-tls", 0, CMD_FLAG_BOOL, &o->control_tls},
+        {"redirect-to-https", 0, CMD_FLAG_BOOL, &o->redirect},
         {"data-addr", 0, CMD_FLAG_ADDRESS, &l->data_addr},
         {"control-addr", 0, CMD_FLAG_ADDRESS, &l->control_addr},
         {"bind-addr", 'b', CMD_FLAG_ADDRESS, &l->bind_addr},
@@ -313,6 +315,10 @@ static int check_tls(const struct cmd_server_options *o, struct cmd_problem *p)
     if (!wanted && cmd_certs_is_given(&o->certs)) {
         return cmd_problem_set(p, "certificates are given, but no --tls-port");
     }
+    if (o->redirect && o->tls_port <= 0) {
+        return cmd_problem_set(p, "--redirect-to-https needs a --tls-port to "
+                                  "send visitors to");
+    }
     if (o->control_tls && o->plan.shared) {
         return cmd_problem_set(p, "--control-tls needs a --control-port: on "
                                   "the visitors' ports clients connect to "
@@ -367,6 +373,7 @@ int cmd_server_options_parse(struct cmd_server_options *o,
     server->forwarded = o->forwarded;
     server->upgrades = o->upgrades;
     server->tls_default = o->certs.fallback;
+    server->redirect_port = o->redirect ? (uint32_t)o->tls_port : 0;
     server->error_pages = o->pages.items;
     server->error_page_count = o->pages.count;
     flag_token = o->token;

@@ -24,6 +24,7 @@ struct cmd_server_options {
     struct cmd_certs certs;
     int tls_port; /* -1: none */
     bool control_tls;
+    bool redirect; /* to https */
     bool print_token;
     bool allow_anyone;
     bool proxy_protocol;

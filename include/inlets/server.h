@@ -127,6 +127,9 @@ struct inlets_server_opts {
     /* Who asks by TLS for a name that no certificate is for gets the one for
      * this name. NULL: is refused (unrecognized_name). Copied. */
     const char *tls_default;
+    /* Visitors in clear are sent to https at this port (308), but for
+     * /.well-known/acme-challenge/; 0, the default: they are served. */
+    uint32_t redirect_port;
 };
 
 /* Fills in the defaults. */

@@ -364,6 +364,7 @@ void inlets_server_close(struct inlets_server *server, void (*cb)(void *user),
     inl_gate_close(&server->gate);
     inl_failover_fini(&server->failover);
     inl_local_fini(&server->control);
+    inl_local_fini(&server->redirect);
     for (struct inl_server_handler *h = server->handlers; h != NULL;
          h = h->next) {
         inl_router_remove(&server->router, &h->target);

@@ -56,8 +56,9 @@ struct inlets_server {
     struct inl_token token;
     struct inl_router router;
     struct inl_failover failover;
-    struct inl_local control; /* /healthz, /readyz, nothing else */
-    struct inl_front *fronts; /* in order of listening */
+    struct inl_local control;  /* /healthz, /readyz, nothing else */
+    struct inl_local redirect; /* of visitors in clear */
+    struct inl_front *fronts;  /* in order of listening */
     struct inl_server_handler *handlers;
     struct inl_gate gate;
     struct inl_cidr_set trusted; /* proxies in front of us */

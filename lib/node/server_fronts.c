@@ -8,8 +8,11 @@
 
 #include "base/mem.h"
 #include "base/slice.h"
+#include "base/url.h"
 #include "relay/forwarding.h"
+#include "relay/head.h"
 #include <stdio.h>
+#include <string.h>
 
 #define HANDSHAKE_MS 5000u
 #define ANYBODY (INLETS_LISTEN_VISITORS | INLETS_LISTEN_TUNNELS)
@@ -45,6 +48,71 @@ static void answer_control(struct inlets_exchange *x,
     (void)inlets_exchange_reply(x, status, "text/plain; charset=utf-8", body);
 }
 
+/* ---- from http to https ------------------------------------------------ */
+
+/* "https://host[:port]" and the target as it came. False: it does not fit. */
+static bool make_location(const struct inlets_server *server,
+                          const struct inlets_head *req, char *text,
+                          size_t size)
+{
+    char host[INL_HOST_MAX + 1], port[8] = "";
+    int len = inl_host_normalise(req->host, host, sizeof(host)), n;
+    bool v6 = len > 0 && memchr(host, ':', (size_t)len) != NULL;
+
+    if (server->opts.redirect_port != 443) {
+        (void)snprintf(port, sizeof(port), ":%u",
+                       (unsigned)server->opts.redirect_port);
+    }
+    n = len <= 0 ? -1
+                 : snprintf(text, size, "https://%s%.*s%s%s%.*s", v6 ? "[" : "",
+                            len, host, v6 ? "]" : "", port,
+                            (int)req->target.len, req->target.ptr);
+    return n > 0 && (size_t)n < size;
+}
+
+/* RFC 9110 15.4.9: method and body stay. */
+static void answer_redirect(struct inlets_exchange *x,
+                            const struct inlets_head *req, void *user)
+{
+    const struct inlets_slice body =
+        INL_LIT("308 Permanent Redirect\nThis host is visited by https.\n");
+    char location[INL_HTTP1_MAX_TARGET + INL_HOST_MAX + 32];
+    struct inlets_field fields[] = {
+        {INL_LIT("Content-Type"), INL_LIT("text/plain; charset=utf-8")},
+        {INL_LIT("Location"), {location, 0}}};
+    const struct inlets_head head = {.status = 308,
+                                     .content_length = (int64_t)body.len,
+                                     .fields = fields,
+                                     .nfields = 2};
+
+    if (!make_location(user, req, location, sizeof(location))) {
+        (void)inlets_exchange_reply(
+            x, 400, "text/plain; charset=utf-8",
+            INL_LIT("400 Bad Request\nWhich host is meant?\n"));
+        return;
+    }
+    fields[1].value.len = strlen(location);
+    if (inlets_exchange_respond(x, &head) == 0 &&
+        inlets_exchange_write(x, body) >= 0) {
+        (void)inlets_exchange_end(x, NULL);
+    }
+}
+
+/* As it seems to the visitor: a proxy in front may have done the TLS. Tokens
+ * of ACME are asked for in clear (RFC 8555 8.3). */
+static bool is_redirected(const struct inlets_server *server,
+                          const struct inl_request *req)
+{
+    struct inlets_slice proto =
+        inl_head_find(req->head, INL_LIT("X-Forwarded-Proto"));
+
+    return server->opts.redirect_port > 0 &&
+           inl_slice_eq_case(proto, INL_LIT("http")) && req->path.len > 0 &&
+           req->path.ptr[0] == '/' &&
+           !inl_slice_starts(req->path,
+                             INL_LIT("/.well-known/acme-challenge/"));
+}
+
 static bool is_probe(struct inlets_slice path)
 {
     return inl_slice_eq(path, INL_LIT("/healthz")) ||
@@ -61,6 +129,9 @@ static int front_open(struct inl_service *s, const struct inl_request *req,
     struct inlets_server *server = f->server;
     int err = INLETS_ENOROUTE;
 
+    if (!is_for_clients(f) && is_redirected(server, req)) {
+        return inl_service_open(&server->redirect.service, req, caller);
+    }
     if ((f->what & INLETS_LISTEN_VISITORS) != 0) {
         err = inl_service_open(&server->failover.service, req, caller);
     }
@@ -77,6 +148,8 @@ static const struct inl_service_ops front_ops = {.open = front_open};
 void inl_server_control_init(struct inlets_server *server)
 {
     inl_local_init(&server->control, inl_server_env(server), answer_control,
+                   server);
+    inl_local_init(&server->redirect, inl_server_env(server), answer_redirect,
                    server);
 }
 

@@ -108,6 +108,40 @@ def half_a_second_of_cuts(w):
     check(client.lines('tunnel websocket resumed'), 'never cut')
 
 
+@test()
+def from_http_to_https(w):
+    """308, but for ACME and for who comes by https already."""
+    server, _, origin, ca = secure_pair(
+        w, hello, '--redirect-to-https', '--trusted-proxy', '127.0.0.2')
+    port = server.secure[1]
+    problems = []
+    for method, target, host, wanted in (
+            ('GET', '/a?b=/../%2e', 'a.test',
+             f'https://a.test:{port}/a?b=/../%2e'),
+            ('POST', '/', f'A.Test.:{server.visitors[1]}',
+             f'https://a.test:{port}/'),
+            ('HEAD', '//evil.test/', 'a.test',
+             f'https://a.test:{port}//evil.test/'),
+            ('GET', '/', '[::1]:80', f'https://[::1]:{port}/')):
+        with w.visitor(server) as visitor:
+            answer = visitor.get(target, host=host, method=method,
+                                 body=b'x' if method == 'POST' else None)
+            if (answer.status, answer.get('Location')) != (308, wanted):
+                problems.append(f'{host}{target}: {answer.status} '
+                                f'{answer.get("Location")}')
+    none(problems)
+    equal(origin.requests, [], 'at the origin')
+    acme = '/.well-known/acme-challenge/token'
+    equal(server.get(acme).status, 200, 'ACME')
+    with visit(server, ca) as visitor:
+        equal(visitor.get().status, 200, 'by https')
+    with w.visitor(server, source='127.0.0.2') as visitor:
+        equal(visitor.get(fields=[('X-Forwarded-Proto', 'https')]).status, 200,
+              'TLS was done by a proxy')
+        equal(visitor.get(fields=[('X-Forwarded-Proto', 'http')]).status, 308,
+              'or not')
+
+
 # --- which certificate -------------------------------------------------------
 
 @test()
@@ -483,6 +517,7 @@ def flags_that_do_not_fit(w):
         (['--tls-port', '0', *pair.flags, '--tls-default', 'z.test'],
          'z.test'),
         (['--control-tls', *pair.flags], '--control-port'),
+        (['--redirect-to-https'], '--tls-port'),
     )
     problems = []
     for flags, why in cases:
