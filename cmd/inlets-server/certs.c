@@ -21,7 +21,8 @@ struct pairs {
 
 bool cmd_certs_is_given(const struct cmd_certs *certs)
 {
-    return certs->ncerts > 0 || certs->nkeys > 0 || certs->dir != NULL;
+    return certs->ncerts > 0 || certs->nkeys > 0 || certs->dir != NULL ||
+           certs->own != NULL;
 }
 
 int cmd_certs_check(const struct cmd_certs *certs, struct cmd_problem *p)
@@ -46,7 +47,7 @@ static char *text_of(struct inlets_slice s)
 static void pairs_fini(struct pairs *pairs)
 {
     for (size_t i = 0; i < pairs->n; i++) {
-        free(text_of(pairs->items[i].chain));
+        cmd_secret_free(text_of(pairs->items[i].chain));
         cmd_secret_free(text_of(pairs->items[i].key));
         free(pairs->names[i]);
     }
@@ -70,27 +71,38 @@ static int grow(struct pairs *pairs, struct cmd_problem *p)
                                           : 0;
 }
 
+/* Takes over what it is given. */
+static int append(struct pairs *pairs, const char *name, char *chain, char *key,
+                  struct cmd_problem *p)
+{
+    char *kept = strdup(name);
+
+    if (kept == NULL || chain == NULL || key == NULL || grow(pairs, p) != 0) {
+        free(chain);
+        cmd_secret_free(key);
+        free(kept);
+        return cmd_problem_set(p, "out of memory");
+    }
+    pairs->items[pairs->n] =
+        (struct inlets_certificate){{chain, strlen(chain)}, {key, strlen(key)}};
+    pairs->names[pairs->n++] = kept;
+    return 0;
+}
+
 static int add(struct pairs *pairs, const char *cert, const char *key,
                struct cmd_problem *p)
 {
-    struct inlets_certificate *c;
     char *chain_text = NULL, *key_text = NULL;
+    size_t len;
 
-    if (grow(pairs, p) != 0) {
+    if (cmd_file_read(cert, FILE_MAX, &chain_text, &len, p) != 0) {
         return -1;
     }
-    c = &pairs->items[pairs->n];
-    if (cmd_file_read(cert, FILE_MAX, &chain_text, &c->chain.len, p) != 0) {
-        return -1;
-    }
-    if (cmd_file_read(key, FILE_MAX, &key_text, &c->key.len, p) != 0) {
+    if (cmd_file_read(key, FILE_MAX, &key_text, &len, p) != 0) {
         free(chain_text);
         return -1;
     }
-    c->chain.ptr = chain_text;
-    c->key.ptr = key_text;
-    pairs->names[pairs->n++] = strdup(cert);
-    return 0;
+    return append(pairs, cert, chain_text, key_text, p);
 }
 
 /* ---- the folder ------------------------------------------------------- */
@@ -162,6 +174,10 @@ int cmd_certs_load(const struct cmd_certs *certs, struct inlets_server *server,
     size_t bad = 0;
     int rc = for_each(certs, p, add_pair, &pairs);
 
+    if (rc == 0 && certs->own != NULL) {
+        rc = append(&pairs, "--auto-tls", strdup(certs->own),
+                    strdup(certs->own), p);
+    }
     if (rc == 0 && pairs.n == 0) {
         rc = cmd_problem_set(p, "--tls-dir %s has no NAME.crt with a NAME.key",
                              certs->dir);

@@ -18,6 +18,7 @@ struct cmd_certs {
     size_t ncerts, nkeys;
     const char *dir;      /* NAME.crt and NAME.key; borrowed; NULL: none */
     const char *fallback; /* of --tls-default; borrowed; NULL: none */
+    const char *own;      /* of --auto-tls, borrowed: certificate and key */
 };
 
 bool cmd_certs_is_given(const struct cmd_certs *certs);

@@ -17,6 +17,7 @@
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -331,6 +332,33 @@ static void warn_of_unreadable(struct program *program)
     }
 }
 
+/* What to type on the other machine, so that it believes this one and nobody
+ * who poses as it. */
+static void say_own(struct program *program, const struct cmd_server_options *o)
+{
+    char line[512], host[256] = "";
+    int port = o->control_tls ? o->plan.control_port : o->tls_port;
+    const char *address =
+        o->control_tls ? o->plan.control_addr : o->plan.data_addr;
+
+    if (!o->auto_tls) {
+        return;
+    }
+    if (address == NULL || *address == '\0') {
+        (void)gethostname(host, sizeof(host) - 1);
+        address = host;
+    }
+    (void)snprintf(line, sizeof(line),
+                   "inlets-client --url wss://%s%s%s:%d --server-fingerprint "
+                   "%s --token-from token --upstream http://127.0.0.1:3000",
+                   strchr(address, ':') != NULL ? "[" : "", address,
+                   strchr(address, ':') != NULL ? "]" : "", port,
+                   o->own.fingerprint);
+    cmd_log_say(&program->log, INLETS_LOG_INFO,
+                o->own.made ? "certificate made" : "certificate", "file",
+                o->own.file, "clients_use", line, NULL);
+}
+
 static int start(struct program *program, const struct cmd_server_options *o)
 {
     const struct cmd_sandbox sandbox = {.dials = false,
@@ -365,6 +393,7 @@ static int start(struct program *program, const struct cmd_server_options *o)
         stop(program);
     } else {
         warn_of_unreadable(program);
+        say_own(program, o);
     }
     return err;
 }
@@ -425,5 +454,6 @@ int main(int argc, char **argv)
         status = run(&o, &handed);
     }
     cmd_server_options_fini(&o);
+    cmd_autotls_fini(&o.own);
     return status;
 }

@@ -15,8 +15,8 @@ const char cmd_server_help[] =
     "\n"
     "  -p, --port N           for visitors and clients; 8000, or $PORT\n"
     "  -c, --control-port N   for clients, apart from the visitors' port\n"
-    "      --tls-port N, --tls-cert FILE, --tls-key FILE, or --tls-dir FOLDER\n"
-    "                         by https and wss; --redirect-to-https, "
+    "      --tls-port N, --tls-cert FILE, --tls-key FILE, --tls-dir FOLDER,\n"
+    "      --auto-tls         by https and wss; --redirect-to-https, "
     "--control-tls\n"
     "      --data-addr ADDR, --control-addr ADDR, -b, --bind-addr ADDR (both)\n"
     "                         listen on one address; else all, IPv4 and IPv6\n"
@@ -54,6 +54,7 @@ static const char *const congestions[] = {"bbr", "system", NULL};
 #define FIELDS_MAX 128u
 #define TRAILERS_MAX 8192u
 #define UPGRADE_MAX 32u
+#define AUTO_TLS_PORT 8443
 /* RFC 9110 5.6.2 */
 #define TOKEN                                                                  \
     "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"                      \
@@ -188,6 +189,8 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"tls-default", 0, CMD_FLAG_STRING, &o->certs.fallback},
         {"control-tls", 0, CMD_FLAG_BOOL, &o->control_tls},
         {"redirect-to-https", 0, CMD_FLAG_BOOL, &o->redirect},
+        {"auto-tls", 0, CMD_FLAG_BOOL, &o->auto_tls},
+        {"auto-tls-dir", 0, CMD_FLAG_ONCE, &o->auto_tls_dir},
         {"data-addr", 0, CMD_FLAG_ADDRESS, &l->data_addr},
         {"control-addr", 0, CMD_FLAG_ADDRESS, &l->control_addr},
         {"bind-addr", 'b', CMD_FLAG_ADDRESS, &l->bind_addr},
@@ -302,6 +305,28 @@ static int check_limits(const struct inlets_server_opts *s,
     return 0;
 }
 
+/* Reads or makes the exit node's own certificate, which any name gets. */
+static int take_own(struct cmd_server_options *o, struct cmd_problem *p)
+{
+    if (!o->auto_tls) {
+        return o->auto_tls_dir == NULL
+                   ? 0
+                   : cmd_problem_set(p, "--auto-tls-dir needs --auto-tls");
+    }
+    if (cmd_autotls_load(&o->own, o->auto_tls_dir, p) != 0) {
+        return -1;
+    }
+    o->certs.own = o->own.pem;
+    if (o->certs.fallback == NULL) {
+        o->server->tls_default = o->certs.fallback = "localhost";
+    }
+    if (o->tls_port < 0 && !o->control_tls) {
+        o->control_tls = !o->plan.shared;
+        o->tls_port = o->plan.shared ? AUTO_TLS_PORT : -1;
+    }
+    return 0;
+}
+
 static int check_tls(const struct cmd_server_options *o, struct cmd_problem *p)
 {
     bool wanted = o->tls_port >= 0 || o->control_tls;
@@ -346,7 +371,7 @@ static int check(struct cmd_server_options *o, struct cmd_problem *p)
                                o->server->tunnel_path);
     }
     if (cmd_listen_plan_make(&o->listen, &o->plan, p) != 0 ||
-        check_tls(o, p) != 0) {
+        take_own(o, p) != 0 || check_tls(o, p) != 0) {
         return -1;
     }
     return check_token(o, p);

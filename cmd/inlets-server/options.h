@@ -4,6 +4,7 @@
 
 #include "common/address.h"
 #include "common/problem.h"
+#include "inlets-server/autotls.h"
 #include "inlets-server/certs.h"
 #include "inlets-server/pages.h"
 #include <inlets/server.h>
@@ -25,6 +26,9 @@ struct cmd_server_options {
     int tls_port; /* -1: none */
     bool control_tls;
     bool redirect; /* to https */
+    bool auto_tls;
+    const char *auto_tls_dir; /* NULL: the usual one */
+    struct cmd_autotls own;   /* has its own fini: SIGHUP reads it again */
     bool print_token;
     bool allow_anyone;
     bool proxy_protocol;

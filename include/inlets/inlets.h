@@ -3,6 +3,7 @@
 #define INLETS_INLETS_H
 
 #include <inlets/alloc.h>
+#include <inlets/certificate.h>
 #include <inlets/client.h>
 #include <inlets/err.h>
 #include <inlets/exchange.h>

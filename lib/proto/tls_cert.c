@@ -194,6 +194,23 @@ int inl_cert_new(struct inl_cert **ret_cert, struct inlets_slice chain,
     return 0;
 }
 
+int inl_pem_fingerprint(struct inlets_slice pem,
+                        uint8_t ret_hash[INL_SHA256_LEN])
+{
+    mbedtls_x509_crt chain;
+    int err = inl_crypto_init();
+
+    mbedtls_x509_crt_init(&chain);
+    if (err == 0 && parse_chain(&chain, pem) != 0) {
+        err = INLETS_EINVAL;
+    }
+    if (err == 0) {
+        err = inl_x509_fingerprint(&chain, ret_hash);
+    }
+    mbedtls_x509_crt_free(&chain);
+    return err;
+}
+
 struct inl_cert *inl_cert_ref(struct inl_cert *cert)
 {
     cert->refs++;

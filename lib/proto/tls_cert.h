@@ -36,6 +36,11 @@ bool inl_cert_covers(const struct inl_cert *cert, struct inlets_slice host);
 int inl_cert_fingerprint(const struct inl_cert *cert,
                          uint8_t ret_hash[INL_SHA256_LEN]);
 
+/* The same of the first certificate in a PEM text. INLETS_EINVAL: there is none
+ * that can be read. */
+int inl_pem_fingerprint(struct inlets_slice pem,
+                        uint8_t ret_hash[INL_SHA256_LEN]);
+
 /* The authorities in a PEM text. Those that cannot be read (an algorithm that
  * Mbed TLS does not have) are left out and counted. INLETS_EINVAL: there is
  * none that can; INLETS_ENOMEM. */

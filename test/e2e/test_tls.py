@@ -10,9 +10,9 @@ import ssl
 import struct
 import time
 
-from lib.certs import Authority, alert_of, never_answers
-from lib.house import check, equal, free_port, listens, none, soon, test, \
-    within
+from lib.certs import Authority, alert_of, never_answers, wrapping
+from lib.house import Client, check, equal, free_port, listens, none, soon, \
+    test, within
 from lib.origin import hello
 from lib.procs import NO_LEAK_CHECK
 from lib.relay import Cutter, seeded
@@ -340,6 +340,69 @@ def what_an_upstream_cuts_is_cut(w):
         said, how = visitor.how_it_ends(5)
     check(how == 'reset' or not said.endswith(b'0\r\n\r\n'),
           'a cut answer ended as if whole:', said, how)
+
+
+# --- an exit node without a domain -------------------------------------------
+
+@test()
+def a_certificate_of_its_own(w):
+    """Made once; the line to paste works as it is; nobody else is believed."""
+    folder = os.path.join(w.folder, 'made', 'here')
+    server = secure_server(w, '--auto-tls', '--auto-tls-dir', folder)
+    line = server.wait_log('certificate made')[0]
+    line = line.partition('clients_use="')[2].partition('"')[0].split()
+    equal(line[0], 'inlets-client', line)
+    line = [w.token_file if word == 'token' else word for word in line[1:]]
+    origin = w.origin(hello)
+    client = w.start(Client, 'client', [
+        w.path('cmd', 'inlets-client'), *line[:-1], origin.url])
+    soon(client.is_serving, 10, 'the line')
+    equal(server.get().status, 200, 'through it')
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(os.path.join(folder, 'authority.crt'))
+    with Visitor(server.secure, host='localhost',
+                 tls=wrapping(context, 'localhost')) as visitor:
+        equal(visitor.get().status, 200, 'a visitor who has its authority')
+    modes = {name: os.stat(os.path.join(folder, name)).st_mode & 0o777
+             for name in os.listdir(folder)}
+    equal(modes, {'exit-node.pem': 0o600, 'authority.crt': 0o644}, 'files')
+    equal(os.stat(folder).st_mode & 0o777, 0o700, 'the folder')
+    client.terminate()
+    server.terminate()
+    again = secure_server(w, '--auto-tls', '--auto-tls-dir', folder)
+    check(line[3] in again.wait_log('--server-fingerprint sha256:')[0],
+          'another one')
+    other = secure_server(w, '--auto-tls', '--auto-tls-dir', folder + '2')
+    is_refused(w, other, 'another fingerprint', '--server-fingerprint',
+               line[3])
+
+
+@test()
+def its_file_is_never_half_written(w):
+    """One that is damaged stays as it is; one that was begun is begun anew."""
+    folder = os.path.join(w.folder, 'state')
+    os.mkdir(folder)
+    flags = ['--port', str(free_port()), '--data-addr', '127.0.0.1',
+             '--control-addr', '127.0.0.1', '--auto-tls', '--auto-tls-dir',
+             folder]
+    file = os.path.join(folder, 'exit-node.pem')
+    for name, text in ((file, 'half'), (file + '.new', 'left over')):
+        with open(name, 'w', encoding='ascii') as half:
+            half.write(text)
+    ran = w.run('inlets-server', *flags)
+    check(ran.process.returncode and f'{file} is damaged' in ran.log, ran.log)
+    with open(file, encoding='ascii') as half:
+        equal(half.read(), 'half', 'the damaged file')
+    os.unlink(file)
+    server = secure_server(w, '--auto-tls', '--auto-tls-dir', folder)
+    server.wait_log('certificate made')
+    equal(sorted(os.listdir(folder)), ['authority.crt', 'exit-node.pem'])
+    with open(os.path.join(w.folder, 'file'), 'w', encoding='ascii'):
+        pass
+    flags[-1] = os.path.join(w.folder, 'file', 'x')
+    ran = w.run('inlets-server', *flags)
+    check(ran.process.returncode and 'cannot make the folder' in ran.log,
+          ran.log)
 
 
 # --- files that change -------------------------------------------------------

@@ -87,14 +87,19 @@ class Authority:
         if name is None:
             context.check_hostname = False
 
-        def wrap(sock):
-            try:
-                return context.wrap_socket(sock, server_hostname=name,
-                                           session=session)
-            except BaseException:
-                sock.close()
-                raise
-        return wrap
+        return wrapping(context, name, session)
+
+
+def wrapping(context, name, session=None):
+    """What makes a socket of TLS of a socket."""
+    def wrap(sock):
+        try:
+            return context.wrap_socket(sock, server_hostname=name,
+                                       session=session)
+        except BaseException:
+            sock.close()
+            raise
+    return wrap
 
 
 def alert_of(error):
