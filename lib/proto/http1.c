@@ -464,11 +464,20 @@ static int check_encoding(struct inl_http1 *h,
     return 0;
 }
 
+/* The fields that frame it do not count (RFC 9110 9.3.6). */
+static bool opens_tunnel(const struct inl_http1 *h)
+{
+    return h->response_to_connect && h->status >= 200 && h->status < 300;
+}
+
 /* Message body length, RFC 9112 6.3. */
 static int settle_framing(struct inl_http1 *h,
                           const struct inl_http1_facts *facts, int64_t *length)
 {
     *length = INLETS_LENGTH_NONE;
+    if (opens_tunnel(h)) {
+        return 0;
+    }
     if (facts->encodings > 0) {
         *length = INLETS_LENGTH_UNKNOWN;
         if (check_encoding(h, facts) != 0) {

@@ -93,6 +93,10 @@ struct inl_http1 {
     bool name_done;              /* the last mark has its name */
     bool chunked, until_close;   /* this body */
     bool response_to_head;       /* the response being read has no body */
+    /* May be set before the first byte: the response being read is to CONNECT,
+     * so a 2xx has no body, whatever its fields say (RFC 9110 9.3.6): what
+     * follows it is the tunnel. */
+    bool response_to_connect;
     bool keep_alive; /* valid from on_head on: the peer allows reuse */
     bool http10;     /* the message is HTTP/1.0 */
     bool upgrade;    /* on_head: request asks to switch; see head->flags */

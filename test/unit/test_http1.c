@@ -1075,6 +1075,44 @@ static void raw_bytes_after_101_are_left(void **state)
     inl_http1_fini(&f.h);
 }
 
+/* RFC 9110 9.3.6: a 2xx to CONNECT has no body, whatever it says; others
+ * have. */
+static void a_tunnel_follows_the_answer_to_connect(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t used; /* 0: all */
+        const char *transcript;
+    } answers[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 38,
+         "200 OK none +k\n.\n"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 47,
+         "200 OK none +k\n.\n"},
+        {"HTTP/1.0 299 OK\r\n\r\nhello", 19, "299 OK none +0\n.\n"},
+        {"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\nhello", 0,
+         "403 No 5 +k\n| hello\n.\n"},
+        {"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello", 38,
+         "100 Go none +k\n200 OK none +k\n.\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        struct transcript t = {.len = 0};
+        size_t len = strlen(answers[i].text), used = 0;
+        struct inl_http1 h;
+
+        inl_http1_init(&h, INL_HTTP1_RESPONSE, &ops, &t);
+        h.response_to_connect = true;
+        assert_int_equal(
+            inl_http1_feed(&h, (const uint8_t *)answers[i].text, len, &used),
+            0);
+        assert_int_equal(used, answers[i].used == 0 ? len : answers[i].used);
+        assert_true(h.ended);
+        assert_string_equal(t.text, answers[i].transcript);
+        inl_http1_fini(&h);
+    }
+}
+
 static void errors_stick(void **state)
 {
     struct feeder f;
@@ -1229,6 +1267,7 @@ static const struct CMUnitTest others[] = {
     cmocka_unit_test(feeding_throttles),
     cmocka_unit_test(stops_at_the_end),
     cmocka_unit_test(raw_bytes_after_101_are_left),
+    cmocka_unit_test(a_tunnel_follows_the_answer_to_connect),
     cmocka_unit_test(errors_stick),
     cmocka_unit_test(next_from_on_end),
     cmocka_unit_test(idle_parser_holds_nothing),
