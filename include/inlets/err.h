@@ -49,14 +49,16 @@ extern "C" {
     X(ENOTSUP, 33, "not supported by this build")                              \
     X(EMFILE, 34, "out of file descriptors")                                   \
     X(EINTERNAL, 35, "internal error")                                         \
-    X(EDOTS, 36, "dot segments in a path that decides where a request goes") \
+    X(EDOTS, 36, "dot segments in a path that decides where a request goes")   \
     X(ETLS, 37, "the TLS handshake failed, or its peer broke the protocol")    \
-    X(ECERT, 38, "the certificate of the other side is not trusted")
+    X(ECERT, 38, "the certificate of the other side is not trusted")           \
+    X(EPROXY, 39, "the proxy did not open a tunnel")                           \
+    X(EPROXYAUTH, 40, "the proxy wants a user and password, or other ones")
 
 #define INLETS_ERR_ENUM_(name, number, text) INLETS_##name = -(number),
 enum inlets_err {
     INLETS_OK = 0,
-    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -39
+    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -41
 };
 #undef INLETS_ERR_ENUM_
 

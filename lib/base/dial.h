@@ -37,8 +37,8 @@ struct inl_dial_known {
     char addresses[INL_DIAL_KNOWN_MAX][INL_DIAL_ADDRESS_MAX]; /* "": none */
 };
 
-/* A sentence for the log, with NUL. */
-#define INL_DIAL_SAID 160u
+/* Enough for a sentence, with NUL. */
+#define INL_DIAL_TEXT 160u
 
 /* One attempt; embedded in the caller's object, which outlives it. */
 struct inl_dial {
@@ -50,15 +50,20 @@ struct inl_dial {
      * before returning), or NULL and the error. Not after cancel. */
     void (*done)(struct inl_dial *dial, int err, struct inl_link *link);
     void *impl; /* the dialer's; NULL when idle */
-    const char
-        *step; /* what failed, for the log: "resolve", "connect", "tls" */
-    char said[INL_DIAL_SAID]; /* why, when more is known than err; or "" */
+    /* What failed, for the log: "resolve", "connect", "proxy", "tls"; and why,
+     * when more is known than err, or "". */
+    const char *step;
+    char why[INL_DIAL_TEXT];
+    /* Of a proxy on the way that said no: the status of its answer (0: none),
+     * and its words, as text that can be printed; else empty. */
+    unsigned status;
+    char said[INL_DIAL_TEXT];
 };
 
 /* Why it failed, for the log. */
 static inline const char *inl_dial_why(const struct inl_dial *dial, int err)
 {
-    return dial->said[0] != '\0' ? dial->said : inlets_strerror(err);
+    return dial->why[0] != '\0' ? dial->why : inlets_strerror(err);
 }
 
 /* 0, or INLETS_ENOMEM / INLETS_EINVAL at once (done does not run then). */

@@ -84,10 +84,14 @@ void inl_remote_line_dial(struct inl_reconnect *rc)
     }
 }
 
+/* What asking again will hardly change. A proxy's 4xx is about us and what we
+ * ask for, its 5xx about the way and the server. */
 static bool is_refusal(int err, unsigned status)
 {
     return err == INLETS_EAUTH || err == INLETS_EFORBIDDEN ||
-           (err == INLETS_EHANDSHAKE && status < 500);
+           err == INLETS_EPROXYAUTH ||
+           (err == INLETS_EHANDSHAKE && status < 500) ||
+           (err == INLETS_EPROXY && status >= 400 && status < 500);
 }
 
 void inl_remote_line_failed(struct inl_uplink *u, int err, unsigned status,
@@ -107,14 +111,15 @@ void inl_remote_line_failed(struct inl_uplink *u, int err, unsigned status,
         wait = inl_remote_line_lost(line, err, r->spread_ms);
     }
     /* Without a further lane the tunnel is slower, and that is all. */
-    inl_log(r->config.env,
-            inl_remote_is_home(line) ? INLETS_LOG_WARN : INLETS_LOG_INFO,
-            "cannot connect", INL_KV("server", r->config.label),
-            INL_KN_IF(!inl_remote_is_home(line), "lane", line->lane),
-            INL_KV("step", inl_str(step)),
-            INL_KN_IF(status != 0, "status", status),
-            INL_KV("why", inl_str(inl_dial_why(&u->dial, err))),
-            INL_KN_IF(wait >= 0, "retry_in_ms", wait));
+    inl_log(
+        r->config.env,
+        inl_remote_is_home(line) ? INLETS_LOG_WARN : INLETS_LOG_INFO,
+        "cannot connect", INL_KV("server", r->config.label),
+        INL_KN_IF(!inl_remote_is_home(line), "lane", line->lane),
+        INL_KV("step", inl_str(step)), INL_KN_IF(status != 0, "status", status),
+        INL_KV("why", inl_str(inl_dial_why(&u->dial, err))),
+        INL_KV(u->dial.said[0] == '\0' ? NULL : "said", inl_str(u->dial.said)),
+        INL_KN_IF(wait >= 0, "retry_in_ms", wait));
     if (!beside) {
         inl_remote_changed(r, err);
     }

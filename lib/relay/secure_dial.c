@@ -27,20 +27,29 @@ static void attempt_over(struct attempt *a)
     inl_env_later(a->dialer->dialer.env, &a->free);
 }
 
-static void report(struct attempt *a, int err, const char *step,
-                   const char *said, struct inl_link *link)
+static void report(struct attempt *a, int err, struct inl_link *link)
 {
     struct inl_dial *dial = a->dial;
 
     attempt_over(a);
-    dial->step = step;
-    (void)snprintf(dial->said, sizeof(dial->said), "%s", said);
     dial->done(dial, err, link);
+}
+
+/* What the dialer below knows of its failure is all there is to know. */
+static void copy_reason(struct inl_dial *dial, const struct inl_dial *below)
+{
+    dial->step = below->step;
+    dial->status = below->status;
+    memcpy(dial->why, below->why, sizeof(dial->why));
+    memcpy(dial->said, below->said, sizeof(dial->said));
 }
 
 static void shaken(void *user, int err, const char *why, struct inl_link *link)
 {
-    report(user, err, "tls", why, link);
+    struct attempt *a = user;
+
+    (void)snprintf(a->dial->why, sizeof(a->dial->why), "%s", why);
+    report(a, err, link);
 }
 
 static void below_done(struct inl_dial *below, int err, struct inl_link *link)
@@ -50,7 +59,8 @@ static void below_done(struct inl_dial *below, int err, struct inl_link *link)
     struct inl_secured *s;
 
     if (err != 0) {
-        report(a, err, below->step, below->said, NULL);
+        copy_reason(a->dial, below);
+        report(a, err, NULL);
         return;
     }
     a->dial->step = "tls";
@@ -62,7 +72,7 @@ static void below_done(struct inl_dial *below, int err, struct inl_link *link)
     }
     a->shaking = s;
     if (s == NULL) {
-        report(a, INLETS_ENOMEM, "tls", "", NULL);
+        report(a, INLETS_ENOMEM, NULL);
     }
 }
 

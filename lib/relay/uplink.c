@@ -181,6 +181,7 @@ static void dial_done(struct inl_dial *dial, int err, struct inl_link *link)
     struct inl_uplink *u = inl_container(dial, struct inl_uplink, dial);
 
     if (err != 0) {
+        u->status = dial->status;
         fail(u, err, dial->step);
         return;
     }

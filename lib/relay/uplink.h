@@ -27,8 +27,8 @@ struct inl_uplink_config {
      * a new session. */
     void (*up)(struct inl_uplink *u, struct inl_link *link);
     /* err: EAUTH (401), EFORBIDDEN (403), EHANDSHAKE (another answer),
-     * ETIMEDOUT, or the dialer's. status: of the server's answer, or 0.
-     * step: what failed. */
+     * ETIMEDOUT, or the dialer's. status: of the server's answer, or of a
+     * proxy's (then u->dial.said has its words), or 0. step: what failed. */
     void (*failed)(struct inl_uplink *u, int err, unsigned status,
                    const char *step);
 };
