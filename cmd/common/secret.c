@@ -32,23 +32,23 @@ char *cmd_secret_from_environment(const char *name)
 }
 
 /* It travels as one HTTP field value (RFC 9110 section 5.5). */
-static int check(const char *where, const char *text, size_t len,
-                 struct cmd_problem *p)
+static int check(const char *where, const char *what, const char *text,
+                 size_t len, struct cmd_problem *p)
 {
     if (len == 0) {
-        return cmd_problem_set(p, "%s: the token is empty", where);
+        return cmd_problem_set(p, "%s: the %s is empty", where, what);
     }
     for (size_t i = 0; i < len; i++) {
         if (text[i] < 0x20 || text[i] > 0x7e) {
             return cmd_problem_set(p,
-                                   "%s: byte %zu of the token is not a "
-                                   "printable ASCII character",
-                                   where, i + 1);
+                                   "%s: byte %zu of the %s is not a printable "
+                                   "ASCII character",
+                                   where, i + 1, what);
         }
     }
     if (text[0] == ' ' || text[len - 1] == ' ') {
-        return cmd_problem_set(p, "%s: the token begins or ends with a space",
-                               where);
+        return cmd_problem_set(p, "%s: the %s begins or ends with a space",
+                               where, what);
     }
     return 0;
 }
@@ -91,36 +91,36 @@ static const char *warning_about(int fd, const char *path)
         (st.st_mode & (S_IRGRP | S_IROTH)) == 0) {
         return NULL;
     }
-    return "other users of this machine may read the token file; "
+    return "other users of this machine may read the file with the secret; "
            "chmod 600 keeps it to its owner";
 }
 
 /* buf has room for CMD_SECRET_MAX + 1 bytes. */
-static int take_file(int fd, const char *path, char *buf, char **ret_secret,
-                     struct cmd_problem *p)
+static int take_file(int fd, const char *path, const char *what, char *buf,
+                     char **ret_secret, struct cmd_problem *p)
 {
     ssize_t got = read_all(fd, buf, CMD_SECRET_MAX + 1);
     size_t len = got < 0 ? 0 : (size_t)got;
 
     if (got < 0) {
-        return cmd_problem_set(p, "cannot read the token file %s: %s", path,
+        return cmd_problem_set(p, "cannot read the %s file %s: %s", what, path,
                                strerror(errno));
     }
     if (len > CMD_SECRET_MAX) {
-        return cmd_problem_set(p, "%s is over %d bytes: not a token file", path,
-                               CMD_SECRET_MAX);
+        return cmd_problem_set(p, "%s is over %d bytes: not a %s file", path,
+                               CMD_SECRET_MAX, what);
     }
     while (len > 0 && (buf[len - 1] == '\n' || buf[len - 1] == '\r')) {
         len--;
     }
-    if (check(path, buf, len, p) != 0) {
+    if (check(path, what, buf, len, p) != 0) {
         return -1;
     }
     *ret_secret = strndup(buf, len);
     return *ret_secret != NULL ? 0 : cmd_problem_set(p, "out of memory");
 }
 
-int cmd_secret_from_file(const char *path, char **ret_secret,
+int cmd_secret_from_file(const char *path, const char *what, char **ret_secret,
                          const char **ret_warning, struct cmd_problem *p)
 {
     char buf[CMD_SECRET_MAX + 1];
@@ -128,10 +128,10 @@ int cmd_secret_from_file(const char *path, char **ret_secret,
     int rc;
 
     if (fd < 0) {
-        return cmd_problem_set(p, "cannot open the token file %s: %s", path,
+        return cmd_problem_set(p, "cannot open the %s file %s: %s", what, path,
                                strerror(errno));
     }
-    rc = take_file(fd, path, buf, ret_secret, p);
+    rc = take_file(fd, path, what, buf, ret_secret, p);
     if (rc == 0) {
         *ret_warning = warning_about(fd, path);
     }
@@ -157,14 +157,14 @@ static int choose_one(char *from_flag, const char *file, char *from_env,
                                flag_name);
     }
     if (file != NULL) {
-        return cmd_secret_from_file(file, ret_secret, ret_warning, p);
+        return cmd_secret_from_file(file, "token", ret_secret, ret_warning, p);
     }
     if (from_flag != NULL &&
-        check("--token", from_flag, strlen(from_flag), p) != 0) {
+        check("--token", "token", from_flag, strlen(from_flag), p) != 0) {
         return -1;
     }
-    if (from_env != NULL &&
-        check("TOKEN in the environment", from_env, strlen(from_env), p) != 0) {
+    if (from_env != NULL && check("TOKEN in the environment", "token", from_env,
+                                  strlen(from_env), p) != 0) {
         return -1;
     }
     *ret_secret = from_flag != NULL ? from_flag : from_env;

@@ -13,9 +13,10 @@
  * it is not set, or set to nothing. Call it before anything else. */
 char *cmd_secret_from_environment(const char *name);
 
-/* Reads a file (or a pipe) without the newlines at its end. When others may
- * read the file too, *ret_warning says so; else it is NULL. 0 or -1. */
-int cmd_secret_from_file(const char *path, char **ret_secret,
+/* Reads a file (or a pipe) without the newlines at its end. `what` it holds is
+ * for people: "token". When others may read the file too, *ret_warning says
+ * so; else it is NULL. 0 or -1. */
+int cmd_secret_from_file(const char *path, const char *what, char **ret_secret,
                          const char **ret_warning, struct cmd_problem *p);
 
 /* Wipes and frees; NULL is ignored. */

@@ -42,6 +42,7 @@ static void report_oddities(struct cmd_log *log,
                             const struct cmd_client_options *o)
 {
     cmd_log_warn_if(log, o->token_warning != NULL, o->token_warning);
+    cmd_log_warn_if(log, o->proxies.warning != NULL, o->proxies.warning);
     cmd_log_warn_if(
         log, o->no_wrapping,
         "--disable-transport-wrapping does nothing: answers are never "
@@ -102,6 +103,11 @@ static const char *refusal_remedy(int err, bool has_token)
     case INLETS_EHANDSHAKE:
         return "; is it an inlets-server, and are --url's port and "
                "--tunnel-path those of its clients?";
+    case INLETS_EPROXYAUTH:
+        return "; --proxy http://user:password@host:port gives them, in a file "
+               "--proxy-from";
+    case INLETS_EPROXY:
+        return "; its words are in the log, and --proxy none goes without it";
     default:
         return "";
     }
@@ -119,7 +125,10 @@ static void on_state(struct inlets_client *client,
     if (err != 0) {
         const struct inlets_client_opts *c = program->options->client;
 
-        cmd_process_fail(&program->log, PROGRAM, "%s refuses this client: %s%s",
+        cmd_process_fail(&program->log, PROGRAM,
+                         err == INLETS_EPROXY || err == INLETS_EPROXYAUTH
+                             ? "no way to %s: %s%s"
+                             : "%s refuses this client: %s%s",
                          c->nurls == 1 ? c->urls[0] : "every --url",
                          inlets_strerror(err),
                          refusal_remedy(err, program->has_token));
@@ -305,19 +314,33 @@ static int expose_all(struct program *program)
     return CMD_EXIT_OK;
 }
 
-/* Which of the urls the library does not take. */
-static int explain_urls(const struct inlets_client_opts *c, int err)
+/* NULL: none is at fault. */
+static const char *find_url(const struct inlets_client_opts *c, int err)
 {
-    struct cmd_problem p;
-    const char *culprit = c->urls[0];
-
     for (size_t i = 0; i < c->nurls; i++) {
         if (inlets_client_check_url(c->urls[i], c->insecure) == err) {
-            culprit = c->urls[i];
-            break;
+            return c->urls[i];
         }
     }
-    cmd_client_explain_url(culprit, err, &p);
+    return NULL;
+}
+
+/* Which of the urls or proxies the library does not take. */
+static int explain_urls(const struct cmd_client_options *o, int err)
+{
+    const struct cmd_proxies *proxies = &o->proxies;
+    const char *culprit = find_url(o->client, err);
+    struct cmd_problem p;
+
+    if (culprit != NULL) {
+        cmd_client_explain_url(culprit, err, &p);
+    } else if (inlets_client_check_proxy(proxies->plain) == err) {
+        cmd_proxies_explain(proxies->plain_from, proxies->plain, err, &p);
+    } else if (inlets_client_check_proxy(proxies->tls) == err) {
+        cmd_proxies_explain(proxies->tls_from, proxies->tls, err, &p);
+    } else { /* it is insecure on its way to the proxy */
+        cmd_client_explain_url(o->client->urls[0], err, &p);
+    }
     return cmd_process_usage(PROGRAM, &p);
 }
 
@@ -353,7 +376,7 @@ static int start(struct program *program, const struct cmd_client_options *o)
         return fail(program, err);
     }
     if (err != 0) {
-        return explain_urls(c, err);
+        return explain_urls(o, err);
     }
     status = expose_all(program);
     if (status == CMD_EXIT_OK) {
@@ -394,7 +417,7 @@ static int run(struct cmd_client_options *o)
         cmd_notify_ready(program.notify);
     }
     /* The library has its own copy. */
-    cmd_client_options_forget_token(o);
+    cmd_client_options_forget_secrets(o);
     (void)uv_run(&program.loop, UV_RUN_DEFAULT);
     cmd_upstreams_fini(&program.served);
     if (uv_loop_close(&program.loop) != 0) {
@@ -407,15 +430,17 @@ static int run(struct cmd_client_options *o)
 int main(int argc, char **argv)
 {
     char *env_token = cmd_secret_from_environment("TOKEN");
+    struct cmd_proxies_env env_proxies;
     struct inlets_client_opts opts;
     struct cmd_client_options o;
     struct cmd_problem problem;
     int status = CMD_EXIT_OK;
 
+    cmd_proxies_from_environment(&env_proxies);
     cmd_process_prepare();
     inlets_client_opts_init(&opts);
-    if (cmd_client_options_parse(&o, &opts, argc, argv, env_token, &problem) !=
-        0) {
+    if (cmd_client_options_parse(&o, &opts, argc, argv, env_token, &env_proxies,
+                                 &problem) != 0) {
         status = cmd_process_usage(PROGRAM, &problem);
     } else if (o.help) {
         (void)fputs(cmd_client_help, stdout);
@@ -425,5 +450,6 @@ int main(int argc, char **argv)
         status = run(&o);
     }
     cmd_client_options_fini(&o);
+    cmd_proxies_env_fini(&env_proxies);
     return status;
 }

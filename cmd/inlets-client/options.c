@@ -32,9 +32,11 @@ const char cmd_client_help[] =
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
     "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
-    "      --insecure         allow ws:// beyond this machine: whoever listens "
-    "on\n"
-    "                         the way reads the secret and every request\n"
+    "      --proxy URL|none, --proxy-from FILE, --no-proxy LIST  the way out, "
+    "when\n"
+    "                         by http://user:password@host:port; or "
+    "$https_proxy\n"
+    "      --insecure         allow ws:// beyond this machine, unencrypted\n"
     "      --tunnel-path PATH where the exit node takes clients; /tunnel\n"
     "      --connections auto|N, --congestion bbr|system  to carry the data\n"
     "      --connect-timeout, --ping, --dead, --resume-window, --retry-max,\n"
@@ -117,6 +119,9 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"token", 't', CMD_FLAG_SECRET, &o->token},
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
+        {"proxy", 0, CMD_FLAG_SECRET, &o->proxies.flag},
+        {"proxy-from", 0, CMD_FLAG_ONCE, &o->proxies.file},
+        {"no-proxy", 0, CMD_FLAG_STRING, &o->proxies.no_proxy},
         {"print-token", 0, CMD_FLAG_BOOL, &o->print_token},
         {"insecure", 0, CMD_FLAG_BOOL, &o->insecure},
         {"ca-file", 0, CMD_FLAG_ONCE, &o->ca_file},
@@ -213,6 +218,7 @@ static int read_ca(struct cmd_client_options *o, struct cmd_problem *p)
 int cmd_client_options_parse(struct cmd_client_options *o,
                              struct inlets_client_opts *client, int argc,
                              char **argv, char *env_token,
+                             const struct cmd_proxies_env *env_proxies,
                              struct cmd_problem *p)
 {
     char *flag_token;
@@ -233,9 +239,13 @@ int cmd_client_options_parse(struct cmd_client_options *o,
         return rc;
     }
     if (cmd_secret_choose(flag_token, o->token_file, env_token, &o->token,
-                          &o->token_warning, p) != 0) {
+                          &o->token_warning, p) != 0 ||
+        cmd_proxies_choose(&o->proxies, env_proxies, p) != 0) {
         return -1;
     }
+    client->proxy = o->proxies.plain;
+    client->tls_proxy = o->proxies.tls;
+    client->no_proxy = o->proxies.no_proxy;
     client->bbr = o->congestion;
     client->connections = o->connections;
     client->all_addresses = o->all_addresses;
@@ -335,15 +345,18 @@ int cmd_client_load_upstreams(const struct cmd_client_options *o,
     return rc;
 }
 
-void cmd_client_options_forget_token(struct cmd_client_options *o)
+void cmd_client_options_forget_secrets(struct cmd_client_options *o)
 {
     cmd_secret_free(o->token);
+    cmd_proxies_fini(&o->proxies);
     o->token = NULL;
+    o->client->token = NULL;
+    o->client->proxy = o->client->tls_proxy = o->client->no_proxy = NULL;
 }
 
 void cmd_client_options_fini(struct cmd_client_options *o)
 {
-    cmd_client_options_forget_token(o);
+    cmd_client_options_forget_secrets(o);
     cmd_upstreams_fini(&o->upstreams);
     free(o->ca);
     o->ca = NULL;

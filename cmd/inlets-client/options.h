@@ -4,6 +4,7 @@
 
 #include "common/problem.h"
 #include "common/upstreams.h"
+#include "inlets-client/proxies.h"
 #include <inlets/client.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@ struct cmd_client_options {
     char *token;               /* owned; NULL: none */
     const char *token_file;    /* of --token-from */
     const char *token_warning; /* NULL: none */
+    struct cmd_proxies proxies;
     bool print_token;
     bool insecure;
     const char *ca_file; /* NULL: the system's */
@@ -37,12 +39,14 @@ struct cmd_client_options {
 
 extern const char cmd_client_help[];
 
-/* Reads the line. env_token (may be NULL) is taken over. With help or version
+/* Reads the line. env_token (may be NULL) is taken over; of env_proxies, the
+ * list outlives o. With help or version
  * set, nothing else counts. 0 or -1; in both cases cmd_client_options_fini is
  * due. `client` has been initialised and outlives o. */
 int cmd_client_options_parse(struct cmd_client_options *o,
                              struct inlets_client_opts *client, int argc,
                              char **argv, char *env_token,
+                             const struct cmd_proxies_env *env_proxies,
                              struct cmd_problem *p);
 /* What the library refused, in terms of the flag it came from. */
 void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p);
@@ -55,8 +59,8 @@ void cmd_client_explain_upstream(const struct cmd_client_options *o,
 int cmd_client_load_upstreams(const struct cmd_client_options *o,
                               struct cmd_upstreams *ret, struct cmd_problem *p);
 
-/* Wipes the token; the rest stays. */
-void cmd_client_options_forget_token(struct cmd_client_options *o);
+/* Wipes the token and the proxies; the rest stays. */
+void cmd_client_options_forget_secrets(struct cmd_client_options *o);
 void cmd_client_options_fini(struct cmd_client_options *o);
 
 #endif

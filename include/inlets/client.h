@@ -47,8 +47,9 @@ struct inlets_client_opts {
     const char *tunnel_path; /* default "/tunnel" */
     const char *token; /* NULL: none is sent. Wiped from memory at close */
 
-    /* Allows ws:// to an address that is not loopback: whoever listens on
-     * the way reads the token and every request. */
+    /* Allows ws:// to an address that is not loopback, or through a proxy that
+     * is not: whoever listens on the way reads the token and every request.
+     */
     int insecure;
     /* Stop when the first connect is refused (401, host not allowed), by all
      * exit nodes if there are several; otherwise, and after a first success,
@@ -91,9 +92,21 @@ struct inlets_client_opts {
      * if the system does not allow it, that is logged. Default 1. */
     int bbr;
 
-    /* Exit nodes by wss://, and upstreams by https://, must show a certificate
-     * for their name, signed by one of these authorities: PEM, or NULL for
-     * those that the system trusts. */
+    /* The way out, if it is through an HTTP proxy that knows CONNECT:
+     * http:// or https://[user[:password]@]host[:port], where %xx stands for a
+     * byte and the port defaults to 80 or 443. NULL, the default, or "": there
+     * is none. The proxy resolves the names, so that all_addresses sees one
+     * address. User and password are wiped from memory at close.
+     * tls_proxy, if not NULL, is for wss:// urls instead. */
+    const char *proxy;
+    const char *tls_proxy;
+    /* Which hosts are reached without: a list as NO_PROXY has it, by curl's
+     * rules. NULL, the default: none. */
+    const char *no_proxy;
+
+    /* Exit nodes by wss://, upstreams and proxies by https://, must show a
+     * certificate for their name, signed by one of these authorities: PEM, or
+     * NULL for those that the system trusts. */
     const char *ca;
     /* Exit nodes by wss:// must show exactly this certificate instead, whoever
      * signed it: "sha256:" and the hex digits of its SHA-256. NULL: not. */
@@ -109,9 +122,9 @@ struct inlets_client_opts {
 INLETS_API void inlets_client_opts_init_sized(struct inlets_client_opts *opts,
                                               size_t size);
 
-/* Makes an idle client on the loop. Errors: INLETS_EINVAL (url, number, ca or
- * fingerprint), INLETS_EINSECURE, INLETS_ECERT (the system trusts nobody that
- * could be found), INLETS_ENOMEM. */
+/* Makes an idle client on the loop. Errors: INLETS_EINVAL (url, proxy, number,
+ * ca or fingerprint), INLETS_EINSECURE, INLETS_ECERT (the system trusts nobody
+ * that could be found), INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_new(struct inlets_client **ret_client, struct uv_loop_s *loop,
                   const struct inlets_client_opts *opts);
@@ -119,6 +132,9 @@ inlets_client_new(struct inlets_client **ret_client, struct uv_loop_s *loop,
 /* What inlets_client_new would say of this url. */
 INLETS_API INLETS_MUST_USE int inlets_client_check_url(const char *url,
                                                        int insecure);
+/* What inlets_client_new would say of this proxy: INLETS_EINVAL,
+ * INLETS_ENOTSUP (another scheme), INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int inlets_client_check_proxy(const char *proxy);
 /* What inlets_client_expose_url would say of these two alone. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_check_upstream(const char *endpoint, const char *url);

@@ -239,6 +239,7 @@ static int take_opts(struct inlets_client *client,
         err = INLETS_ENOMEM;
     }
     o.url = o.tunnel_path = o.token = o.ca = o.fingerprint = NULL;
+    o.proxy = o.tls_proxy = o.no_proxy = NULL;
     o.urls = NULL;
     client->opts = o;
     return err;
@@ -259,7 +260,6 @@ static void init_parts(struct inlets_client *client)
     env->log_user = client->opts.user;
     inl_timer_init(&client->drain_timer, drain_timeout);
     inl_net_dialer_init(&client->dialer, &client->loop);
-    inl_client_servers_init(client);
     inl_client_endpoints_init(client);
 }
 
@@ -269,6 +269,8 @@ static void free_client(struct inlets_client *client)
     inl_client_servers_free(client);
     inl_trust_unref(client->trust);
     inl_free_secret(client->token);
+    inl_proxy_url_fini(&client->proxy);
+    inl_proxy_url_fini(&client->tls_proxy);
     inl_free(client);
 }
 

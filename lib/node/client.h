@@ -5,6 +5,7 @@
  *   client_remotes.c    where it is served: a server for each url, a member
  *                       (an inl_remote) for it or for each of its addresses
  *   client_tls.c        whom it believes
+ *   client_ways.c       how a server is reached: proxies, TLS
  */
 #ifndef INL_NODE_CLIENT_H
 #define INL_NODE_CLIENT_H
@@ -12,13 +13,18 @@
 #include <inlets/client.h>
 
 #include "base/map.h"
+#include "base/proxy_url.h"
 #include "base/url.h"
 #include "net/dial.h"
 #include "net/loop.h"
 #include "relay/local.h"
+#include "relay/proxy_dial.h"
 #include "relay/remote.h"
 #include "relay/secure_dial.h"
 #include "relay/upstream.h"
+#include <inlets/version.h>
+
+#define INL_CLIENT_AGENT "inlets/" INLETS_VERSION
 
 /* The route of an endpoint that was withdrawn is served for this long: for
  * requests that were on their way when the server had not heard of it. */
@@ -47,10 +53,15 @@ struct inl_client_server {
     struct inlets_client *client;
     char *host, *authority, *target; /* owned */
     unsigned port;
-    struct inl_tls_config *tls; /* owned; NULL: ws:// */
-    struct inl_secure_dialer secure;
-    struct inl_dialer *dialer; /* the last of the chain */
     struct inl_list members;
+    /* How it is reached, from the socket up; the dialers from start on. */
+    const struct inl_proxy_url *proxy;     /* the client's; NULL: none */
+    struct inl_tls_config *proxy_tls;      /* owned; NULL: not by https:// */
+    struct inl_tls_config *tls;            /* owned; NULL: ws:// */
+    struct inl_secure_dialer proxy_secure; /* with proxy_tls */
+    struct inl_proxy_dialer through;       /* with proxy */
+    struct inl_secure_dialer secure;       /* with tls */
+    struct inl_dialer *dialer;             /* the last of them */
     /* all_addresses */
     struct inl_resolve resolve;
     struct inl_timer timer; /* when to ask again */
@@ -82,6 +93,7 @@ struct inlets_client {
     struct inl_trust *trust;        /* owned; NULL: not read yet */
     uint8_t pin[INL_SHA256_LEN];    /* of the exit nodes' certificate */
     bool has_pin;
+    struct inl_proxy_url proxy, tls_proxy; /* those that a server needs */
     struct inl_dialer dialer;
     struct inl_list servers;
     struct inl_list endpoints; /* in order of their routes */
@@ -129,6 +141,8 @@ int inl_client_tls_take(struct inlets_client *client,
 int inl_client_tls_server(struct inlets_client *client,
                           const struct inlets_client_opts *opts,
                           struct inl_tls_config **ret_config);
+int inl_client_tls_proxy(struct inlets_client *client,
+                         struct inl_tls_config **ret_config);
 /* fragment: "", or what the url of an upstream says of its certificate. */
 bool inl_client_tls_is_how(struct inlets_slice fragment);
 int inl_client_tls_upstream(struct inlets_client *client,
@@ -139,8 +153,6 @@ int inl_client_tls_upstream(struct inlets_client *client,
  * INLETS_ENOTSUP, INLETS_ENOMEM. */
 int inl_client_add_server(struct inlets_client *client, const char *url,
                           const struct inlets_client_opts *opts);
-/* How each of them is dialled. */
-void inl_client_servers_init(struct inlets_client *client);
 /* All or none: INLETS_ENOMEM. */
 int inl_client_servers_start(struct inlets_client *client);
 void inl_client_servers_drain(struct inlets_client *client);
@@ -155,6 +167,20 @@ void inl_client_servers_free(struct inlets_client *client);
 void inl_client_tell_offer(struct inlets_client *client,
                            const struct inl_client_endpoint *e, bool instead);
 void inl_client_tell_withdraw(struct inlets_client *client, uint32_t route);
+
+/* client_ways.c: wss and https. */
+bool inl_client_is_tls(struct inlets_slice scheme);
+/* *ret_proxy is NULL when none is on the way. By scheme and host alone, as curl
+ * has it: also for this machine, unless no_proxy has it. A proxy that nobody
+ * needs may be one that we cannot use. INLETS_EINVAL, INLETS_ENOTSUP,
+ * INLETS_EINSECURE, INLETS_ENOMEM. */
+int inl_client_choose_proxy(struct inlets_client *client,
+                            const struct inl_url *url,
+                            const struct inlets_client_opts *opts,
+                            const struct inl_proxy_url **ret_proxy);
+/* How a server is reached, from the socket up; told to the log. It lives in the
+ * server and the client. */
+struct inl_dialer *inl_client_build_dialer(struct inl_client_server *s);
 
 /* For all members; the current one may be removed, but not another. */
 #define inl_client_each_member(client, s, st, m, mt)                           \

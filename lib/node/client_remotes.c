@@ -6,7 +6,8 @@
  * All members serve everything at once; none knows of another. With
  * all_addresses the name is asked for again every 30 s and behind each loss:
  * a new address becomes a member; one that is gone drains when another serves,
- * or when it is lost. A name that cannot be resolved changes nothing.
+ * or when it is lost. A name that cannot be resolved changes nothing. Through a
+ * proxy, which alone knows the addresses, there is one member.
  *
  * A member is freed when its remote says `over`, after it has drained or was
  * closed; a server lives as long as the client. */
@@ -259,7 +260,7 @@ static void init_remote(struct inl_client_member *m)
         .port = s->port,
         .authority = inl_str(s->authority),
         .target = inl_str(s->target),
-        .agent = INL_LIT("inlets/" INLETS_VERSION),
+        .agent = INL_LIT(INL_CLIENT_AGENT),
         .token = inl_str(client->token),
         .label = inl_str(m->label),
         .connect_timeout_ms = o->connect_timeout_ms,
@@ -458,14 +459,8 @@ static void resolve_soon(struct inl_client_server *s, uint64_t wait_ms)
 
 /* ---- urls ------------------------------------------------------------- */
 
-/* http and https are what earlier inlets took for ws and wss. */
-static bool is_secure(const struct inl_url *url)
-{
-    return inl_slice_eq_case(url->scheme, INL_LIT("wss")) ||
-           inl_slice_eq_case(url->scheme, INL_LIT("https"));
-}
-
-static bool is_scheme(struct inlets_slice scheme)
+/* http is what earlier inlets took for ws. */
+static bool is_in_clear(struct inlets_slice scheme)
 {
     return scheme.len == 0 || inl_slice_eq_case(scheme, INL_LIT("ws")) ||
            inl_slice_eq_case(scheme, INL_LIT("http"));
@@ -477,10 +472,11 @@ static int parse_url(const char *text, bool insecure, struct inl_url *ret_url)
         text == NULL ? INLETS_EINVAL : inl_url_parse(inl_str(text), ret_url);
 
     if (err == 0 && (ret_url->userinfo.len > 0 || ret_url->query.len > 0 ||
-                     !(is_secure(ret_url) || is_scheme(ret_url->scheme)))) {
+                     !(inl_client_is_tls(ret_url->scheme) ||
+                       is_in_clear(ret_url->scheme)))) {
         err = INLETS_EINVAL;
     }
-    if (err == 0 && !is_secure(ret_url) && !insecure &&
+    if (err == 0 && is_in_clear(ret_url->scheme) && !insecure &&
         !inl_host_is_loopback(ret_url->host)) {
         err = INLETS_EINSECURE;
     }
@@ -501,7 +497,7 @@ static char *make_authority(const struct inl_url *url)
     const char *left = url->host_is_ipv6 ? "[" : "";
     const char *right = url->host_is_ipv6 ? "]" : "";
 
-    if (url->port == (is_secure(url) ? 443 : 80)) {
+    if (url->port == (inl_client_is_tls(url->scheme) ? 443 : 80)) {
         (void)snprintf(buf, sizeof(buf), "%s%.*s%s", left, (int)url->host.len,
                        url->host.ptr, right);
     } else {
@@ -514,6 +510,7 @@ static char *make_authority(const struct inl_url *url)
 static void server_free(struct inl_client_server *s)
 {
     inl_tls_config_unref(s->tls);
+    inl_tls_config_unref(s->proxy_tls);
     inl_free(s->host);
     inl_free(s->authority);
     inl_free(s->target);
@@ -523,10 +520,14 @@ static void server_free(struct inl_client_server *s)
 int inl_client_add_server(struct inlets_client *client, const char *text,
                           const struct inlets_client_opts *opts)
 {
+    const struct inl_proxy_url *proxy = NULL;
     struct inl_client_server *s;
     struct inl_url url;
     int err = parse_url(text, opts->insecure != 0, &url);
 
+    if (err == 0) {
+        err = inl_client_choose_proxy(client, &url, opts, &proxy);
+    }
     if (err != 0) {
         return err;
     }
@@ -540,12 +541,17 @@ int inl_client_add_server(struct inlets_client *client, const char *text,
     s->target =
         inl_slice_dup(url.path.len > 1 ? url.path : inl_str(opts->tunnel_path));
     s->port = url.port;
+    s->proxy = proxy;
     inl_list_init(&s->members);
     inl_timer_init(&s->timer, resolve_due);
     if (s->host == NULL || s->authority == NULL || s->target == NULL) {
         err = INLETS_ENOMEM;
-    } else if (is_secure(&url)) {
+    }
+    if (err == 0 && inl_client_is_tls(url.scheme)) {
         err = inl_client_tls_server(client, opts, &s->tls);
+    }
+    if (err == 0 && proxy != NULL && proxy->is_tls) {
+        err = inl_client_tls_proxy(client, &s->proxy_tls);
     }
     if (err != 0) {
         server_free(s);
@@ -562,29 +568,22 @@ static struct inl_client_server *server_of(struct inl_list *n)
     return inl_container(n, struct inl_client_server, node);
 }
 
-/* From the network to what the remotes see. */
-void inl_client_servers_init(struct inlets_client *client)
+/* Is its name asked for all addresses? A proxy has the name to itself. */
+static bool is_followed(const struct inl_client_server *s)
 {
-    struct inl_list *n;
-
-    for (n = client->servers.next; n != &client->servers; n = n->next) {
-        struct inl_client_server *s = server_of(n);
-
-        s->dialer = &client->dialer;
-        if (s->tls != NULL) {
-            inl_secure_dialer_init(&s->secure, s->dialer, s->tls, s->host);
-            s->dialer = &s->secure.dialer;
-        }
-    }
+    return s->client->opts.all_addresses && s->proxy == NULL;
 }
 
+/* One for each server that is not followed. */
 static int make_members(struct inlets_client *client)
 {
     struct inl_list *n, *nt, *m, *mt;
 
     inl_list_each(&client->servers, n, nt)
     {
-        if (member_new(server_of(n), NULL) == NULL) {
+        server_of(n)->dialer = inl_client_build_dialer(server_of(n));
+        if (!is_followed(server_of(n)) &&
+            member_new(server_of(n), NULL) == NULL) {
             inl_client_each_member(client, n, nt, m, mt)
             {
                 member_free(inl_container(m, struct inl_client_member, node));
@@ -598,7 +597,7 @@ static int make_members(struct inlets_client *client)
 int inl_client_servers_start(struct inlets_client *client)
 {
     struct inl_list *n, *nt, *m, *mt;
-    int err = client->opts.all_addresses ? 0 : make_members(client);
+    int err = make_members(client);
 
     if (err != 0) {
         return err;
@@ -608,9 +607,9 @@ int inl_client_servers_start(struct inlets_client *client)
         inl_remote_start(
             &inl_container(m, struct inl_client_member, node)->remote);
     }
-    if (client->opts.all_addresses) {
-        inl_list_each(&client->servers, n, nt)
-        {
+    inl_list_each(&client->servers, n, nt)
+    {
+        if (is_followed(server_of(n))) {
             resolve_soon(server_of(n), 0);
         }
     }

@@ -48,6 +48,14 @@ int inl_client_tls_server(struct inlets_client *client,
     return make_config(client, &how, ret_config);
 }
 
+int inl_client_tls_proxy(struct inlets_client *client,
+                         struct inl_tls_config **ret_config)
+{
+    struct inl_tls_client how = {NULL, NULL, false};
+
+    return make_config(client, &how, ret_config);
+}
+
 /* "#sha256:...", "#skip-verify" at the end of an upstream's url. */
 static bool parse_how(struct inlets_slice fragment, struct inl_tls_client *how,
                       uint8_t pin[INL_SHA256_LEN])

@@ -330,6 +330,7 @@ static void reached(struct inl_dial *below, int err, struct inl_link *link)
     }
     a->dial->step = step_below(below->step);
     a->dial->status = below->status;
+    memcpy(a->dial->why, below->why, sizeof(below->why));
     memcpy(a->dial->said, below->said, sizeof(below->said));
     give_up(a, err);
 }

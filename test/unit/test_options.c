@@ -34,6 +34,8 @@ struct client_case {
     char line[256];
 };
 
+static struct cmd_proxies_env env_proxies; /* of all clients */
+
 /* text may be the line itself. */
 static int cut(char *line, const char *text, char **argv)
 {
@@ -79,7 +81,8 @@ static int client(struct client_case *c, const char *text, const char *env)
     c->lib.bbr = 1;
     argc = cut(c->line, text, argv);
     return cmd_client_options_parse(&c->o, &c->lib, argc, argv,
-                                    env == NULL ? NULL : strdup(env), &c->p);
+                                    env == NULL ? NULL : strdup(env),
+                                    &env_proxies, &c->p);
 }
 
 /* --- the server ------------------------------------------------------------*/
@@ -386,7 +389,7 @@ static void clients_say_what_they_serve(void **state)
     assert_int_equal(c.o.upstreams.count, 3);
     assert_string_equal(c.o.token, "hush");
     assert_false(c.o.insecure);
-    cmd_client_options_forget_token(&c.o);
+    cmd_client_options_forget_secrets(&c.o);
     assert_null(c.o.token);
     cmd_client_options_fini(&c.o);
 }
@@ -589,7 +592,7 @@ static void token_files_are_read(void **state)
         int rc;
 
         fill_file(files[i].bytes, files[i].len, 0600);
-        rc = cmd_secret_from_file(file_path, &secret, &warning, &p);
+        rc = cmd_secret_from_file(file_path, "token", &secret, &warning, &p);
         assert_int_equal(rc, files[i].secret == NULL ? -1 : 0);
         if (rc == 0) {
             assert_string_equal(secret, files[i].secret);
@@ -611,14 +614,16 @@ static void token_files_have_a_bound(void **state)
     (void)state;
     memset(big, 'x', sizeof(big));
     fill_file(big, CMD_SECRET_MAX, 0600);
-    assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p), 0);
+    assert_int_equal(
+        cmd_secret_from_file(file_path, "token", &secret, &warning, &p), 0);
     assert_int_equal(strlen(secret), CMD_SECRET_MAX);
     cmd_secret_free(secret);
     fill_file(big, sizeof(big), 0600);
-    assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p),
-                     -1);
+    assert_int_equal(
+        cmd_secret_from_file(file_path, "token", &secret, &warning, &p), -1);
     assert_non_null(strstr(p.text, "over 4096 bytes"));
-    assert_int_equal(cmd_secret_from_file("/", &secret, &warning, &p), -1);
+    assert_int_equal(cmd_secret_from_file("/", "token", &secret, &warning, &p),
+                     -1);
 }
 
 static void open_token_files_are_warned_about(void **state)
@@ -631,14 +636,15 @@ static void open_token_files_are_warned_about(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(modes); i++) {
         fill_file("hush", 4, modes[i]);
-        assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p),
-                         0);
+        assert_int_equal(
+            cmd_secret_from_file(file_path, "token", &secret, &warning, &p), 0);
         assert_non_null(warning);
         cmd_secret_free(secret);
     }
     /* systemd's credentials */
     setenv("CREDENTIALS_DIRECTORY", "/tmp", 1);
-    assert_int_equal(cmd_secret_from_file(file_path, &secret, &warning, &p), 0);
+    assert_int_equal(
+        cmd_secret_from_file(file_path, "token", &secret, &warning, &p), 0);
     assert_null(warning);
     cmd_secret_free(secret);
     unsetenv("CREDENTIALS_DIRECTORY");
