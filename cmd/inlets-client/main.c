@@ -104,8 +104,8 @@ static const char *refusal_remedy(int err, bool has_token)
         return "; is it an inlets-server, and are --url's port and "
                "--tunnel-path those of its clients?";
     case INLETS_EPROXYAUTH:
-        return "; --proxy http://user:password@host:port gives them, in a file "
-               "--proxy-from";
+        return "; --proxy http://user:password@host:port gives them, or "
+               "--proxy-from a file with that";
     case INLETS_EPROXY:
         return "; its words are in the log, and --proxy none goes without it";
     default:

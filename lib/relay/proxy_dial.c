@@ -166,6 +166,12 @@ static void say_schemes(struct inl_dial *dial, const struct inlets_head *head)
     }
 }
 
+/* 401 is what tinyproxy says of a wrong password. */
+static bool is_about_user(unsigned status)
+{
+    return status == 407 || status == 401;
+}
+
 static void on_head(struct inl_http1 *h, const struct inlets_head *head,
                     void *user)
 {
@@ -214,7 +220,8 @@ static void asking_rx(void *machine, const uint8_t *p, size_t n)
     if (a->opened) {
         succeed(a, p + used, n - used);
     } else if (a->dial->status != 0) {
-        give_up(a, a->dial->status == 407 ? INLETS_EPROXYAUTH : INLETS_EPROXY);
+        give_up(a, is_about_user(a->dial->status) ? INLETS_EPROXYAUTH
+                                                  : INLETS_EPROXY);
     } else if (err == INLETS_ENOMEM) {
         give_up(a, err);
     } else if (err != 0) {

@@ -29,7 +29,7 @@ struct inl_proxy_dialer {
 };
 
 /* Errors of its dials, beside those of the dialer below:
- *   INLETS_EPROXYAUTH  407: it wants a user and password, or other ones
+ *   INLETS_EPROXYAUTH  407 or 401: it wants a user and password, or other ones
  *   INLETS_EPROXY      another answer than 2xx, or none that is HTTP
  *   INLETS_ECLOSED     it hung up instead
  *   INLETS_ETIMEDOUT   it was silent until dial->due_ms */

@@ -342,6 +342,9 @@ static const struct row rows[] = {
                "; it takes Digest; we have Basic"),
     WANTS_USER("407 with a body", "Content-Length: 900\r\n", ""),
 
+    {"401", TEXT("HTTP/1.0 401 Unauthorized\r\n\r\n"), STAYS, INLETS_EPROXYAUTH,
+     401, "Unauthorized"},
+
     REFUSES("ssh", "SSH-2.0-OpenSSH_9.2\r\n", 0, "Not HTTP"),
     REFUSES("a TLS alert", "\x15\x03\x01\x00\x02\x02\x28", 0, "Not HTTP"),
     REFUSES("a page", "<html>502 Bad Gateway</html>", 0, "Not HTTP"),
