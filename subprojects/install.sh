@@ -27,9 +27,9 @@ if [ "$purpose" = tests ]; then
     packages="$packages g++ libcmocka-dev python3 clang libclang-rt-dev llvm
         valgrind libc6-dbg nginx-light haproxy wrk slowhttptest nghttp2-client
         mandoc procps util-linux iproute2 python3-websockets chromium
-        openssl"
+        openssl squid tinyproxy"
     programs="$programs c++ python3 clang valgrind nginx haproxy wrk
-        slowhttptest h2load mandoc setarch ip chromium openssl"
+        slowhttptest h2load mandoc setarch ip chromium openssl squid tinyproxy"
 fi
 
 # Where mbedTLS and llhttp of the system are new enough: Debian 13 and later
@@ -80,8 +80,8 @@ apt_install()
         "Repair what it names, then run this again."
 }
 
-# nginx starts when it is installed, on port 80 of this machine, and HAProxy
-# starts too. The tests only want the programs, so services are told to stay off
+# nginx starts when it is installed, on port 80 of this machine; HAProxy and the
+# proxies start too. The tests only want the programs, so services stay off
 # while they are installed.
 quiet_install()
 {
@@ -128,7 +128,7 @@ if is_debian; then
         # Word splitting is meant: package names hold no spaces.
         # shellcheck disable=SC2086
         case $missing in
-        *nginx* | *haproxy*) quiet_install $missing ;;
+        *nginx* | *haproxy* | *squid* | *tinyproxy*) quiet_install $missing ;;
         *) apt_install $missing ;;
         esac
     fi

@@ -109,15 +109,6 @@ def two_upstreams_for_one_endpoint(w):
 
 
 @test()
-def https_is_said_to_be_missing(w):
-    """Until it is there: a sentence, not a clear-text connection."""
-    refuses(w, 'inlets-client', '--url', 'wss://127.0.0.1:9', '--upstream',
-            'http://127.0.0.1:9', says='wss|tls', code=None)
-    refuses(w, 'inlets-client', '--url', 'ws://127.0.0.1:9', '--upstream',
-            'https://127.0.0.1:9', says='https|tls', code=None)
-
-
-@test()
 def clear_text_beyond_loopback_needs_insecure(w):
     """It says so, and before anything is sent."""
     with within(3.0, 'the refusal'):

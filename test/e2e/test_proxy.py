@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 
+from lib.certs import Authority
 from lib.house import check, equal, free_port, listens, soon, test, within
 from lib.procs import Program
 from lib.proxy import Proxy
@@ -440,3 +441,79 @@ def wrong_proxies_are_named(w):
         check(words in ran.err, ran.err)
         for secret in ('wrong@word', 'wrongword', 'wrong word'):
             check(secret not in ran.err, ran.err)
+
+
+# --- TLS to it, and through it -----------------------------------------------
+
+TERMINATOR = """
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen proxy
+    bind 127.0.0.1:{port} ssl crt {pem}
+    server plain 127.0.0.1:{behind}
+"""
+
+
+def with_tls(w, proxy, pair):
+    """A proxy by https: HAProxy in front of one that has no TLS."""
+    port = free_port()
+    pem = w.file(f'{port}.pem', read(pair.cert) + read(pair.key))
+    config = w.file(f'{port}.cfg', TERMINATOR.format(
+        port=port, pem=pem, behind=proxy.port))
+    program = w.start(Program, 'haproxy', ['haproxy', '-db', '-f', config])
+    soon(lambda: listens(('127.0.0.1', port), program), 10, 'haproxy')
+    return port
+
+
+def secure_through(w, proxy_url, ca, *flags, **options):
+    """(server, client) by wss, with a proxy in between."""
+    traffic = Traffic(w)
+    traffic.origin = w.origin(traffic, timeout=120)
+    port = free_port()
+    server = w.server('--tls-port', port, *ca.sign('localhost').flags)
+    client = w.client(
+        server, traffic.origin, url=f'wss://localhost:{port}',
+        flags=['--ca-file', ca.file, '--proxy', proxy_url, *flags], **options)
+    return server, client
+
+
+@test(timeout=120)
+def wss_through_squid_with_a_password(w):
+    proxy = squid(w, user=True)
+    server, client = secure_through(
+        w, f'http://{ESCAPED}@127.0.0.1:{proxy.port}', Authority(w.folder))
+    demo(server)
+    hushed(client, PASSWORD, ESCAPED)
+
+
+@test(timeout=120)
+def wss_through_a_proxy_by_https(w):
+    """TLS to the proxy, and TLS through it, at once."""
+    ca = Authority(w.folder)
+    proxy = tinyproxy(w, user=True)
+    port = with_tls(w, proxy, ca.sign('localhost', as_file='proxy'))
+    server, client = secure_through(
+        w, f'https://alice:secretword@localhost:{port}', ca)
+    line, = client.wait_log('msg="?through a proxy')
+    check(f'proxy=https://localhost:{port}' in line, line)
+    demo(server)
+    hushed(client, 'secretword')
+
+
+@test()
+def a_proxy_by_https_must_show_who_it_is(w):
+    ca, other = Authority(w.folder), Authority(w.folder, 'other')
+    proxy = tinyproxy(w)
+    for pair, why in ((other.sign('localhost'), 'nobody that is trusted here'),
+                      (ca.sign('proxy.test'), 'not for localhost')):
+        port = with_tls(w, proxy, pair)
+        _, client = secure_through(w, f'https://localhost:{port}', ca,
+                                   ready=False)
+        line = client.wait_log('msg="?cannot connect')[0]
+        check('step=proxy-tls' in line and why in line, line)
+        client.terminate()
