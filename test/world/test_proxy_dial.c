@@ -322,7 +322,7 @@ static const struct row rows[] = {
             "d??nied"),
     REFUSES("words with a tab", "HTTP/1.1 403 a\tb\r\n\r\n", 403, "a?b"),
     REFUSES("many words", "HTTP/1.1 403 " SIXTY SIXTY SIXTY "\r\n\r\n", 403,
-            SIXTY SIXTY "0123456"),
+            SIXTY SIXTY TEN TEN TEN "012345678"),
 
     WANTS_USER("407", "", ""),
     WANTS_USER("407 Basic", "Proxy-Authenticate: Basic realm=\"a, b\"\r\n", ""),
@@ -594,12 +594,14 @@ static void test_steps_of_the_dialer_below(void **state)
         below.dial->step = steps[i][0];
         below.dial->status = 42;
         strcpy(below.dial->said, "its words");
+        strcpy(below.dial->why, "why");
         below.dial->done(below.dial, INLETS_EHANDSHAKE, NULL);
         assert_int_equal(s.dones, 1);
         assert_int_equal(s.err, INLETS_EHANDSHAKE);
         assert_string_equal(s.dial.step, steps[i][1]);
         assert_int_equal(s.dial.status, 42);
         assert_string_equal(s.dial.said, "its words");
+        assert_string_equal(s.dial.why, "why");
         finish(&s);
     }
 }
