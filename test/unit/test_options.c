@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -441,9 +442,143 @@ static void clients_choose_how_data_is_carried(void **state)
     cmd_client_options_fini(&c.o);
 }
 
+/* "http|https|all" of the environment, as curl reads it. */
+static const struct {
+    const char *names[3], *values[3], *wanted;
+    bool upper;
+} environments[] = {
+    {{NULL}, {NULL}, "-|-|-|-", false},
+    {{"http_proxy"}, {"a"}, "a|-|-|-", false},
+    {{"HTTP_PROXY"}, {"a"}, "-|-|-|-", true},
+    {{"https_proxy", "HTTPS_PROXY"}, {"a", "b"}, "-|a|-|-", false},
+    {{"https_proxy", "HTTPS_PROXY"}, {"", "b"}, "-|b|-|-", false},
+    {{"all_proxy", "ALL_PROXY"}, {"a", "b"}, "-|-|a|-", false},
+    {{"ALL_PROXY", "NO_PROXY"}, {"b", "c"}, "-|-|b|c", false},
+    {{"NO_PROXY", "no_proxy"}, {"c", "d"}, "-|-|-|d", false},
+    {{"NO_PROXY", "no_proxy"}, {"c", ""}, "-|-|-|c", false},
+    {{"http_proxy", "https_proxy"}, {"", ""}, "-|-|-|-", false},
+};
+
+static void proxies_come_from_the_environment(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(environments); i++) {
+        const char *const *names = environments[i].names;
+        char entries[3][32], text[64];
+        struct cmd_proxies_env env;
+
+        for (size_t k = 0; k < 3 && names[k] != NULL; k++) {
+            (void)snprintf(entries[k], sizeof(entries[k]), "%s=%s", names[k],
+                           environments[i].values[k]);
+            assert_int_equal(putenv(entries[k]), 0);
+        }
+        cmd_proxies_from_environment(&env);
+        (void)snprintf(text, sizeof(text), "%s|%s|%s|%s",
+                       env.http == NULL ? "-" : env.http,
+                       env.https == NULL ? "-" : env.https,
+                       env.all == NULL ? "-" : env.all,
+                       env.no_proxy == NULL ? "-" : env.no_proxy);
+        assert_string_equal(text, environments[i].wanted);
+        assert_int_equal(env.has_upper_http, environments[i].upper);
+        for (size_t k = 0; k < 3 && names[k] != NULL; k++) {
+            bool is_list = strcasecmp(names[k], "no_proxy") == 0;
+
+            assert_int_equal(getenv(names[k]) == NULL, !is_list);
+            assert_true(is_list || entries[k][strlen(names[k]) + 1] == '\0');
+            unsetenv(names[k]);
+        }
+        cmd_proxies_env_fini(&env);
+        cmd_proxies_env_fini(&env);
+    }
+}
+
+static char http_url[] = "a", https_url[] = "b", all_url[] = "c";
+
+/* What the library is given: "ws://|wss://|without". */
+static const struct {
+    const char *flags;
+    struct cmd_proxies_env env;
+    const char *wanted, *warning;
+} ways_out[] = {
+    {"", {.http = NULL}, "||-", NULL},
+    {"", {.http = http_url, .https = https_url, .all = all_url}, "a|b|-", NULL},
+    {"", {.http = http_url}, "a||-", NULL},
+    {"", {.https = https_url, .no_proxy = "d"}, "|b|d", NULL},
+    {"", {.all = all_url}, "c|c|-", NULL},
+    {"", {.http = http_url, .all = all_url}, "a|c|-", NULL},
+    {"", {.has_upper_http = true}, "||-", "HTTP_PROXY"},
+    {"", {.has_upper_http = true, .http = http_url}, "a||-", NULL},
+    {"--proxy x:1", {.http = http_url, .https = https_url}, "x:1|x:1|-", NULL},
+    {"--proxy x:1", {.no_proxy = "d"}, "x:1|x:1|d", NULL},
+    {"--proxy x:1 --no-proxy e", {.no_proxy = "d"}, "x:1|x:1|e", NULL},
+    {"--no-proxy=", {.http = http_url, .no_proxy = "d"}, "a||", NULL},
+    {"--proxy none", {.http = http_url, .all = all_url}, "||-", NULL},
+    {"--proxy=", {.http = http_url, .all = all_url}, "||-", NULL},
+};
+
+static void flags_come_before_the_environment(void **state)
+{
+    struct client_case c;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways_out); i++) {
+        char line[128], text[64];
+
+        env_proxies = ways_out[i].env;
+        (void)snprintf(line, sizeof(line), "c --url x -u y %s",
+                       ways_out[i].flags);
+        assert_int_equal(client(&c, line, NULL), 0);
+        (void)snprintf(text, sizeof(text), "%s|%s|%s", c.lib.proxy,
+                       c.lib.tls_proxy,
+                       c.lib.no_proxy == NULL ? "-" : c.lib.no_proxy);
+        assert_string_equal(text, ways_out[i].wanted);
+        assert_int_equal(c.o.proxies.warning != NULL,
+                         ways_out[i].warning != NULL);
+        cmd_client_options_forget_secrets(&c.o);
+        assert_null(c.lib.proxy);
+        assert_null(c.lib.tls_proxy);
+        cmd_client_options_fini(&c.o);
+    }
+    env_proxies = (struct cmd_proxies_env){0};
+}
+
+static void proxies_are_wiped_from_the_process_list(void **state)
+{
+    struct client_case c;
+
+    (void)state;
+    assert_int_equal(client(&c, "c --url x -u y --proxy u:hush@p:1", NULL), 0);
+    assert_string_equal(c.lib.proxy, "u:hush@p:1");
+    for (size_t i = 0; i < sizeof(c.line); i++) {
+        assert_true(memcmp(c.line + i, "hush", 4) != 0 ||
+                    i + 4 > sizeof(c.line));
+    }
+    cmd_client_options_fini(&c.o);
+}
+
+static void wrong_proxies_are_shown_without_secrets(void **state)
+{
+    static const int errors[] = {INLETS_EINVAL, INLETS_ENOTSUP,
+                                 INLETS_EINSECURE};
+    struct cmd_problem p;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(errors); i++) {
+        cmd_proxies_explain("--proxy", "http://u:hu@sh@p:1", errors[i], &p);
+        assert_non_null(strstr(p.text, "--proxy: 'http://...@p:1'"));
+        assert_null(strstr(p.text, "hu@sh"));
+    }
+}
+
 static const struct {
     const char *line, *problem;
 } wrong_clients[] = {
+    {"c --url x -u y --proxy a --proxy-from b",
+     "two sources for one proxy: --proxy and --proxy-from; keep one"},
+    {"c --url x -u y --proxy a --proxy b", "--proxy: given twice"},
+    {"c --url x -u y --proxy-from /nonexistent/file",
+     "cannot open the proxy file /nonexistent/file: No such file or "
+     "directory"},
     {"c -u x", "--url is needed: which exit node? For example --url "
                "ws://127.0.0.1:8000"},
     {"c --url x", "--upstream is needed: what is to be served? For example "
@@ -744,6 +879,10 @@ int main(void)
         cmocka_unit_test(clients_say_what_they_serve),
         cmocka_unit_test(clients_follow_several_servers),
         cmocka_unit_test(clients_choose_how_data_is_carried),
+        cmocka_unit_test(proxies_come_from_the_environment),
+        cmocka_unit_test(flags_come_before_the_environment),
+        cmocka_unit_test(proxies_are_wiped_from_the_process_list),
+        cmocka_unit_test(wrong_proxies_are_shown_without_secrets),
         cmocka_unit_test(wrong_clients_are_named),
         cmocka_unit_test(urls_are_shown_without_secrets),
         cmocka_unit_test(the_environment_is_wiped),
