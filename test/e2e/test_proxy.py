@@ -117,8 +117,9 @@ def through(w, proxy_url, *flags, env=None, url=None, ready=True):
     return server, client, traffic
 
 
-def demo(server):
-    """All that a visitor does."""
+def demo(server, client, *secrets):
+    """All that a visitor does. Then the client ends, while there is a way out
+    for its last words: without one it waits for it, as long as it resumes."""
     over = threading.Event()
     with Crowd(90) as crowd:
         crowd.start('websocket', talk, server, over)
@@ -131,6 +132,8 @@ def demo(server):
         upload(server, 200 * KIB, chunked=True)
         equal(events(server, 5, 20), 19, 'events')
         over.set()
+    hushed(client, *secrets)
+    client.terminate()
 
 
 def proxied(client, proxy):
@@ -144,8 +147,7 @@ def all_goes_through_squid(w):
     proxy = squid(w)
     server, client, _ = through(w, f'http://127.0.0.1:{proxy.port}')
     proxied(client, proxy.port)
-    demo(server)
-    client.terminate()
+    demo(server, client)
     soon(lambda: f'CONNECT 127.0.0.1:{server.tunnels[1]}' in proxy.seen(), 5,
          'squid having seen it')
 
@@ -156,9 +158,7 @@ def all_goes_through_squid_with_a_password(w):
     server, client, _ = through(
         w, f'http://{ESCAPED}@127.0.0.1:{proxy.port}')
     proxied(client, proxy.port)
-    demo(server)
-    hushed(client, PASSWORD, ESCAPED)
-    client.terminate()
+    demo(server, client, PASSWORD, ESCAPED)
     soon(lambda: f'CONNECT 127.0.0.1:{server.tunnels[1]} alice' in
          proxy.seen(), 5, 'squid having seen it')
 
@@ -168,7 +168,7 @@ def all_goes_through_tinyproxy(w):
     proxy = tinyproxy(w)
     server, client, _ = through(w, f'http://127.0.0.1:{proxy.port}')
     proxied(client, proxy.port)
-    demo(server)
+    demo(server, client)
     check(f'CONNECT 127.0.0.1:{server.tunnels[1]}' in proxy.seen(),
           proxy.seen())
 
@@ -178,8 +178,7 @@ def all_goes_through_tinyproxy_with_a_password(w):
     proxy = tinyproxy(w, user=True)
     server, client, _ = through(
         w, f'http://alice:secretword@127.0.0.1:{proxy.port}')
-    demo(server)
-    hushed(client, 'secretword')
+    demo(server, client, 'secretword')
 
 
 # --- who is refused ----------------------------------------------------------
@@ -315,8 +314,8 @@ def silence_of_a_proxy_ends_with_the_attempt(w):
 @test(timeout=120)
 def all_goes_through_a_proxy_that_buffers(w):
     proxy = w.keep(Proxy(hold=0.05))
-    server, _, _ = through(w, proxy.url())
-    demo(server)
+    server, client, _ = through(w, proxy.url())
+    demo(server, client)
 
 
 @test(suite='patient', timeout=120)
@@ -471,14 +470,16 @@ def with_tls(w, proxy, pair):
 
 
 def secure_through(w, proxy_url, ca, *flags, **options):
-    """(server, client) by wss, with a proxy in between."""
+    """(server, client) by wss, with a proxy in between (None: env has it)."""
+    if proxy_url is not None:
+        flags = ['--proxy', proxy_url, *flags]
     traffic = Traffic(w)
     traffic.origin = w.origin(traffic, timeout=120)
     port = free_port()
     server = w.server('--tls-port', port, *ca.sign('localhost').flags)
     client = w.client(
         server, traffic.origin, url=f'wss://localhost:{port}',
-        flags=['--ca-file', ca.file, '--proxy', proxy_url, *flags], **options)
+        flags=['--ca-file', ca.file, *flags], **options)
     return server, client
 
 
@@ -487,8 +488,7 @@ def wss_through_squid_with_a_password(w):
     proxy = squid(w, user=True)
     server, client = secure_through(
         w, f'http://{ESCAPED}@127.0.0.1:{proxy.port}', Authority(w.folder))
-    demo(server)
-    hushed(client, PASSWORD, ESCAPED)
+    demo(server, client, PASSWORD, ESCAPED)
 
 
 @test(timeout=120)
@@ -501,8 +501,7 @@ def wss_through_a_proxy_by_https(w):
         w, f'https://alice:secretword@localhost:{port}', ca)
     line, = client.wait_log('msg="?through a proxy')
     check(f'proxy=https://localhost:{port}' in line, line)
-    demo(server)
-    hushed(client, 'secretword')
+    demo(server, client, 'secretword')
 
 
 @test()
@@ -517,3 +516,24 @@ def a_proxy_by_https_must_show_who_it_is(w):
         line = client.wait_log('msg="?cannot connect')[0]
         check('step=proxy-tls' in line and why in line, line)
         client.terminate()
+
+
+@test()
+def wss_has_a_variable_of_its_own(w):
+    proxy = w.keep(Proxy(user=(USER, PASSWORD)))
+    server, client = secure_through(w, None, Authority(w.folder), env={
+        'HTTPS_PROXY': proxy.url(ESCAPED), 'http_proxy': 'http://127.0.0.1:1',
+        'all_proxy': 'socks5://127.0.0.1:1'})
+    demo(server, client, PASSWORD, ESCAPED)
+    check(proxy.passed > MIB, 'not through the proxy')
+    check(proxy.asked[0].target.startswith('localhost:'), proxy.asked[0])
+
+
+@test()
+def what_a_proxy_says_in_front_of_tls_is_told(w):
+    proxy = w.keep(Proxy(answer=b'HTTP/1.1 403 Not there\r\n\r\n'))
+    _, client = secure_through(w, proxy.url(), Authority(w.folder),
+                               ready=False)
+    client.wait_exit(1)
+    line, = client.lines('cannot connect')
+    check('step=proxy status=403 ' in line and 'said="Not there"' in line, line)
