@@ -583,6 +583,9 @@ static int end_head(struct inl_http1 *h)
             head.nfields++;
         }
     }
+    if (facts.connection_bytes > INL_HTTP1_MAX_CONNECTION) {
+        return fail(h, INLETS_EHEADSIZE, "Connection names too much");
+    }
     if (settle_line(h, &facts, &head) != 0 ||
         settle_framing(h, &facts, &head.content_length) != 0 ||
         (facts.says_more && h->chunked && keep_options(h, &head) != 0)) {

@@ -222,6 +222,7 @@ static void note_connection(struct inl_http1_facts *facts,
 {
     struct inlets_slice option;
 
+    facts->connection_bytes += list.len;
     while (inl_slice_next_element(&list, &option)) {
         if (inl_slice_eq_case(option, INL_LIT("close"))) {
             facts->says_close = true;

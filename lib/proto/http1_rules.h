@@ -44,6 +44,7 @@ struct inl_http1_facts {
     struct inlets_slice host, length, encoding;     /* the last of each */
     bool says_close, says_keep_alive, says_upgrade; /* Connection */
     bool says_more;                                 /* names fields */
+    size_t connection_bytes;                        /* of all its values */
     bool has_upgrade;                               /* Upgrade */
 };
 

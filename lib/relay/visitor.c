@@ -105,8 +105,9 @@ void inl_visitor_start_waiting(struct inl_visitor *v)
 
 static const char *why(const struct inl_visitor *v, int err)
 {
-    return err == INLETS_EBADMESSAGE ? inl_http1_reason(&v->http)
-                                     : inlets_strerror(err);
+    return err == INLETS_EBADMESSAGE || err == INLETS_EHEADSIZE
+               ? inl_http1_reason(&v->http)
+               : inlets_strerror(err);
 }
 
 static void bad_request(struct inl_visitor *v, int err)
@@ -120,6 +121,7 @@ static void bad_request(struct inl_visitor *v, int err)
                            why(v, err));
         return;
     }
+    v->x->limit = err == INLETS_EHEADSIZE ? "max_trailers" : NULL;
     /* in the body: what was opened must not look complete */
     inl_flow_stop(&v->flow, INLETS_ECANCELED);
     v->x->keep_alive = false;
@@ -147,21 +149,19 @@ static bool wants_input(const struct inl_visitor *v)
 /* Feeds what may be fed; returns how much was used. */
 static size_t parse(struct inl_visitor *v, const uint8_t *p, size_t n)
 {
-    bool begins = v->state == INL_VISITOR_IDLE;
     size_t used = 0;
     int err;
 
-    if (begins) {
-        inl_visitor_move(v, INL_VISITOR_HEAD);
-    }
     if (v->state == INL_VISITOR_BUSY && n > v->flow.tx_credit) {
         n = v->flow.tx_credit;
     }
     v->feeding = true;
     err = inl_http1_feed(&v->http, p, n, &used);
     v->feeding = false;
-    if (begins &&
-        v->state == INL_VISITOR_HEAD) { /* most heads come whole: no timer */
+    /* Most heads come whole; empty lines begin none (RFC 9112 2.2). */
+    if (v->state == INL_VISITOR_IDLE && v->http.in_message && err == 0 &&
+        !v->hand_over) {
+        inl_visitor_move(v, INL_VISITOR_HEAD);
         (void)inl_timer_at(v->env, &v->timer,
                            v->env->now_ms + v->config->head_timeout_ms);
     }
@@ -450,6 +450,23 @@ static bool is_owed(const struct inl_visitor *v)
            inl_link_delivered(v->link) < v->link->bytes_out;
 }
 
+/* Half a request, of which the visitor has sent nothing for too long. Its
+ * answer may be on its way, or over. */
+static void body_is_late(struct inl_visitor *v)
+{
+    v->x->limit = "body_timeout";
+    if (!v->x->responded) {
+        inl_flow_stop(&v->flow, INLETS_ECANCELED);
+        inl_visitor_answer_status(v, INLETS_ETIMEDOUT, 408);
+    } else if (!v->x->response_done) {
+        inl_visitor_cut(v, INLETS_ETIMEDOUT);
+    } else {
+        v->x->err = INLETS_ETIMEDOUT;
+        inl_flow_stop(&v->flow, INLETS_ETIMEDOUT);
+        inl_visitor_exchange_over(v);
+    }
+}
+
 static void busy_too_long(struct inl_visitor *v)
 {
     if (v->eof && is_owed(v)) {
@@ -457,13 +474,14 @@ static void busy_too_long(struct inl_visitor *v)
     } else if (v->eof) {
         v->x->responded = true;
         inl_visitor_cut(v, INLETS_ECANCELED);
-    } else if (!v->x->responded && is_late(v)) {
-        inl_flow_stop(&v->flow, INLETS_ECANCELED);
-        inl_visitor_answer_status(v, INLETS_ETIMEDOUT, 408);
+    } else if (is_late(v)) {
+        body_is_late(v);
     } else if (!v->x->responded) {
+        v->x->limit = "gateway_timeout";
         inl_flow_stop(&v->flow, INLETS_ETIMEDOUT);
         inl_visitor_answer_error(v, INLETS_ETIMEDOUT);
-    } else if (v->x->response_done) { /* an early response */
+    } else if (v->x->response_done) { /* the upstream takes no more of it */
+        v->x->limit = "gateway_timeout";
         v->x->err = INLETS_ETIMEDOUT;
         inl_flow_stop(&v->flow, INLETS_ETIMEDOUT);
         inl_visitor_exchange_over(v);
@@ -475,15 +493,15 @@ static void visitor_timeout(struct inl_timer *timer)
     struct inl_visitor *v = inl_container(timer, struct inl_visitor, timer);
 
     switch (v->state) {
-    case INL_VISITOR_IDLE:
+    case INL_VISITOR_IDLE: /* an answer would be taken for the next one's */
+        inl_log(v->env, INLETS_LOG_DEBUG, "visitor said nothing for too long",
+                INL_KV("limit", v->requests > 0 ? INL_LIT("idle_timeout")
+                                                : INL_LIT("head_timeout")),
+                INL_KV("remote", inl_str(v->link->peer_ip)));
         inl_visitor_leave(v);
         break;
     case INL_VISITOR_HEAD:
-        if (v->http.in_message) {
-            inl_visitor_refuse(v, 408, "the head did not arrive in time");
-        } else { /* empty lines: an answer would be taken for the next one's */
-            inl_visitor_leave(v);
-        }
+        inl_visitor_refuse(v, 408, "the head did not arrive in time");
         break;
     case INL_VISITOR_BUSY:
         busy_too_long(v);

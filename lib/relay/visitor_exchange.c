@@ -24,7 +24,8 @@ static void log_request(struct inl_visitor *v)
         INL_KN("bytes_in", x->bytes_in), INL_KN("bytes_out", x->bytes_out),
         INL_KN("ms", v->env->now_ms - x->started_ms),
         INL_KV("remote", x->remote),
-        INL_KV("result", inl_str(x->err == 0 ? "ok" : inlets_errname(x->err))));
+        INL_KV("result", inl_str(x->err == 0 ? "ok" : inlets_errname(x->err))),
+        INL_KV(x->limit == NULL ? NULL : "limit", inl_str(x->limit)));
 }
 
 void inl_visitor_drop_exchange(struct inl_visitor *v)
@@ -47,8 +48,8 @@ static void wait_for_progress(struct inl_visitor *v)
     } else if (x != NULL && x->held) {
         v->x->left_ms = ms;
         return;
-    } else if (x != NULL && !x->request_done && x->bytes_in > 0 &&
-               v->flow.tx_credit > 0) {
+    } else if (x != NULL && !x->request_done && !x->no_request_body &&
+               !x->expects && v->flow.tx_credit > 0) {
         ms = v->config->body_timeout_ms; /* it is the visitor's turn */
     }
     (void)inl_timer_at(v->env, &v->timer, v->env->now_ms + ms);
@@ -167,6 +168,9 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
         v->x->expects = false; /* now it is the visitor's turn */
     } else if (head->status >= 200) {
         final_head(v, head);
+    }
+    if (!v->x->request_done && head->status != 101) {
+        wait_for_progress(v);
     }
     inl_forward_date(&out, fields, date);
     inl_visitor_begin_write(v);
@@ -313,6 +317,10 @@ static void flow_credit(struct inl_flow *f, size_t bytes)
     if (v->held.bytes > 0) {
         inl_env_later(v->env, &v->resume);
     }
+    if (v->state == INL_VISITOR_BUSY && !v->x->request_done &&
+        v->timer.due_ms == 0) {
+        wait_for_progress(v); /* it is the visitor's turn again */
+    }
     inl_link_wake(v->link); /* there is room to read again */
 }
 
@@ -372,7 +380,8 @@ static bool is_tunnel(const struct inl_visitor *v,
     return v->config->tunnel_path.len > 0 &&
            inl_slice_eq(inl_target_path(head->target),
                         v->config->tunnel_path) &&
-           (head->flags & INLETS_HEAD_UPGRADE) != 0;
+           (head->flags & INLETS_HEAD_UPGRADE) != 0 &&
+           inl_is_websocket_upgrade(head);
 }
 
 /* Two of the errors mean something else to visitors. */
@@ -505,9 +514,12 @@ static bool is_misdirected(const struct inl_visitor *v,
 static bool may_stay(const struct inl_visitor *v, const struct inl_http1 *h,
                      const struct inlets_head *head)
 {
+    if (h->keep_alive && v->config->max_requests > 0 &&
+        v->requests >= v->config->max_requests) {
+        v->x->limit = "max_requests_per_connection";
+        return false;
+    }
     return h->keep_alive &&
-           (v->config->max_requests == 0 ||
-            v->requests < v->config->max_requests) &&
            ((head->flags & INLETS_HEAD_UPGRADE) == 0 || inl_asks_for_h2c(head));
 }
 
@@ -573,11 +585,13 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
     v->x->no_request_body =
         head->content_length == INLETS_LENGTH_NONE || head->content_length == 0;
     inl_visitor_move(v, INL_VISITOR_BUSY);
-    wait_for_progress(v);
     if (inl_forward_ends_here(head)) {
         answer_options(v);
     } else {
         open_service(v, head, inl_slice(buf, (size_t)len));
+    }
+    if (v->x != NULL && v->state == INL_VISITOR_BUSY && !v->over) {
+        wait_for_progress(v); /* whose turn it is depends on the credit */
     }
 }
 
@@ -596,7 +610,7 @@ static void on_body(struct inl_http1 *h, struct inlets_slice data, void *user)
         return;
     }
     inl_flow_body(&v->flow, data);
-    if (v->x != NULL && !v->over && (!v->x->responded || v->x->response_done)) {
+    if (v->x != NULL && !v->over) {
         wait_for_progress(v);
     }
 }
@@ -611,7 +625,7 @@ static void on_end(struct inl_http1 *h, const struct inlets_head *trailers,
         return;
     }
     v->x->request_done = true;
-    if ((v->x->bytes_in > 0 || v->eof) && !v->x->responded && !v->over) {
+    if ((!v->x->no_request_body || v->eof) && !v->x->responded && !v->over) {
         wait_for_progress(v); /* it is the upstream's turn */
     }
     if (v->x->upgrade && inl_flow_tied(&v->flow)) {

@@ -30,6 +30,7 @@ struct inl_visitor_exchange {
     size_t unpaid; /* response bytes that credit is due for */
     unsigned status;
     int err;
+    const char *limit; /* that struck, for the log; NULL: none */
     enum inl_http1_framing framing;
     bool is_head;      /* HEAD: the answer has no body */
     bool expects;      /* the body comes after our 100, or never */

@@ -760,3 +760,59 @@ def a_plain_request_of_the_tunnel_path_is_the_origins(w):
     server, _, origin = w.pair(hello)
     equal(server.get('/tunnel').status, 200, 'the answer')
     equal(origin.targets(), ['/tunnel'], 'at the origin')
+
+
+@test()
+def connection_names_what_it_can(w):
+    """Each field is looked for in it: so it has a limit of its own."""
+    server, _, origin = w.pair(hello)
+    for value, wanted in ((b'x' * 1000, 200), (b'a,' * 500, 200),
+                          (b'a,' * 600, 431), (b',' * 1100, 431)):
+        with w.visitor(server) as visitor:
+            visitor.send(get(b'Connection: ' + value))
+            equal(visitor.answer().status, wanted, value[:20])
+    with w.visitor(server) as visitor:
+        visitor.send(get(*[b'Connection: ' + b'y' * 100] * 12))
+        equal(visitor.answer().status, 431, 'many lines')
+    equal(len(origin.requests), 2, 'at the origin')
+
+
+@test()
+def only_websocket_is_a_tunnel(w):
+    """Other upgrades of its path are ordinary requests."""
+    server, _, origin = w.pair(hello)
+    for fields in ((b'Connection: Upgrade, HTTP2-Settings', b'Upgrade: h2c',
+                    b'HTTP2-Settings: AAMAAABkAAQ'),
+                   (b'Connection: Upgrade', b'Upgrade: foo'),
+                   (b'Connection: Upgrade', b'Upgrade: websocket, foo')):
+        with w.visitor(server) as visitor:
+            visitor.send(get(*fields, start=b'GET /tunnel HTTP/1.1'))
+            equal(visitor.answer().status, 200, fields)
+    equal(len(origin.requests), 3, 'at the origin')
+
+
+@test()
+def limits_are_named(w):
+    """In the log, by the name of the flag."""
+    server, _, _ = w.pair(
+        lambda x: x.reply(200, x.read()) if x.target != '/hang'
+        else x.wait_gone(10), '--log-level', 'debug', '--head-timeout', '300ms',
+        '--idle-timeout', '300ms', '--body-timeout', '300ms',
+        '--gateway-timeout', '500ms', '--max-requests-per-connection', '1',
+        '--max-trailers', '10')
+    for limit, data in (
+            ('gateway_timeout', get(start=b'GET /hang HTTP/1.1')),
+            ('body_timeout', post(CL + b'5', body=b'a')),
+            ('max_requests_per_connection', get()),
+            ('max_trailers', post(CHUNKED, body=b'0\r\nA: ' + b'b' * 30
+                                  + b'\r\n\r\n')),
+            ('head_timeout', b'')):
+        with w.visitor(server) as visitor:
+            visitor.send(data)
+            visitor.how_it_ends(5)
+        server.wait_log(f'limit={limit}')
+    idle = w.server('--idle-timeout', '300ms', '--log-level', 'debug')
+    with w.visitor(idle) as visitor:
+        equal(visitor.get().status, 503, 'a request')
+        visitor.how_it_ends(5)
+    idle.wait_log('limit=idle_timeout')

@@ -130,6 +130,16 @@ static void test_idle_is_sixty_seconds(void **state)
     world_run(c.w, 200);
     assert_true(v->eof);
     end(&c, v);
+    v = begin(&c);
+    world_get(v, "/len/5");
+    world_run(c.w, 100);
+    world_send(v, "\r\n"); /* RFC 9112 2.2: nothing */
+    world_run(c.w, 59800);
+    assert_false(is_over(v));
+    world_run(c.w, 300);
+    assert_true(v->eof);
+    assert_int_equal(v->nanswers, 1);
+    end(&c, v);
 }
 
 /* The body's time begins anew with each byte. */
@@ -150,6 +160,61 @@ static void test_bodies_go_on(void **state)
     }
     world_send(v, "x");
     expect_refusal(&c, v, 60000, 408);
+    settle_origin(&c, 0);
+    end(&c, v);
+}
+
+/* Its own limit holds from the head on, not only behind the first byte; and
+ * when all has come it is the upstream's turn. */
+static void test_bodies_that_never_begin(void **state)
+{
+    static const char *const framings[] = {"Content-Length: 5\r\n\r\n",
+                                           "Transfer-Encoding: chunked\r\n\r\n",
+                                           "Transfer-Encoding: chunked\r\n\r\n"
+                                           "5\r\n"};
+    struct world_chain c;
+    struct world_visitor *v, *w;
+
+    (void)state;
+    world_chain_open(&c, 1, &lan);
+    c.exit->config.body_timeout_ms = 5000;
+    for (unsigned i = 0; i < 3; i++) {
+        w = world_visit(c.exit);
+        wh_expect(&w->http, false);
+        world_send(w, "POST /sum HTTP/1.1\r\nHost: app.test\r\n");
+        world_send(w, "%s", framings[i]);
+        expect_refusal(&c, w, 5000, 408);
+        world_visitor_free(w);
+    }
+    v = world_visit(c.exit);
+    wh_expect(&v->http, false);
+    world_send(v, "POST /hang HTTP/1.1\r\nHost: app.test\r\n"
+                  "Content-Length: 3\r\n\r\nabc");
+    expect_refusal(&c, v, 60000, 504);
+    settle_origin(&c, 0);
+    end(&c, v);
+}
+
+/* The answer streams already; half of the request never comes: it is cut. */
+static void test_half_a_body_behind_the_answer(void **state)
+{
+    struct world_chain c;
+    struct world_visitor *v = begin(&c);
+
+    (void)state;
+    c.exit->config.body_timeout_ms = 5000;
+    wh_expect(&v->http, false);
+    world_send(v, "POST /echo HTTP/1.1\r\nHost: app.test\r\n"
+                  "Content-Length: 100\r\n\r\n0123456789");
+    world_run(c.w, 4900);
+    world_send(v, "0123456789");
+    world_run(c.w, 4900);
+    assert_int_equal(v->nanswers, 1);
+    assert_int_equal(v->answers[0].len, 20);
+    assert_false(is_over(v));
+    world_run(c.w, 300);
+    assert_true(is_over(v));
+    assert_false(v->answers[0].complete);
     settle_origin(&c, 0);
     end(&c, v);
 }
@@ -423,6 +488,8 @@ int main(void)
         cmocka_unit_test(test_continue_is_not_followed),
         cmocka_unit_test(test_idle_is_sixty_seconds),
         cmocka_unit_test(test_bodies_go_on),
+        cmocka_unit_test(test_bodies_that_never_begin),
+        cmocka_unit_test(test_half_a_body_behind_the_answer),
         cmocka_unit_test(test_silent_upstream),
         cmocka_unit_test(test_answers_take_their_time),
         cmocka_unit_test(test_fin_before_the_answer),
