@@ -456,16 +456,20 @@ static void save_session(struct inl_tls *tls)
 
 int inl_tls_read(struct inl_tls *tls, void *p, size_t n, size_t *ret_n)
 {
+    size_t before;
     int rc;
 
     *ret_n = 0;
-    for (;;) {
+    /* A ticket is taken by one call and looked at by the next, which must not
+     * be a write: that would answer with the ticket. */
+    do {
+        before = tls->in_len;
         rc = mbedtls_ssl_read(&tls->ssl, p, n);
-        if (rc != MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
-            break;
+        if (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
+            save_session(tls);
         }
-        save_session(tls);
-    }
+    } while (rc == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET ||
+             (rc == MBEDTLS_ERR_SSL_WANT_READ && tls->in_len < before));
     if (rc > 0) {
         *ret_n = (size_t)rc;
         return 0;
