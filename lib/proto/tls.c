@@ -206,6 +206,9 @@ static int on_hello(mbedtls_ssl_context *ssl)
     struct inl_tls *tls = mbedtls_ssl_get_user_data_p(ssl);
 
     if (tls->cert == NULL && show(tls, inl_slice("", 0)) != 0) {
+        (void)mbedtls_ssl_send_alert_message(
+            ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+            MBEDTLS_SSL_ALERT_MSG_UNRECOGNIZED_NAME);
         return MBEDTLS_ERR_SSL_UNRECOGNIZED_NAME;
     }
     return 0;
