@@ -4,6 +4,7 @@
 #include "proto/tls_mbed.h"
 #include <inlets/err.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/pem.h>
 #include <string.h>
 
 /* GeneralName (RFC 5280 4.2.1.6) */
@@ -125,12 +126,21 @@ static void cert_free(struct inl_cert *cert)
     inl_free(cert);
 }
 
+static const char no_memory[] = "out of memory";
+
+static bool is_no_memory(int rc)
+{
+    return rc == MBEDTLS_ERR_X509_ALLOC_FAILED ||
+           rc == MBEDTLS_ERR_PEM_ALLOC_FAILED ||
+           rc == MBEDTLS_ERR_PK_ALLOC_FAILED;
+}
+
 /* Mbed TLS tells PEM by the NUL behind it, which it counts. */
 static int parse_chain(mbedtls_x509_crt *chain, struct inlets_slice pem)
 {
     char *text = inl_slice_dup(pem);
     int rc = text == NULL
-                 ? -1
+                 ? MBEDTLS_ERR_X509_ALLOC_FAILED
                  : mbedtls_x509_crt_parse(chain, (const unsigned char *)text,
                                           pem.len + 1);
 
@@ -141,7 +151,7 @@ static int parse_chain(mbedtls_x509_crt *chain, struct inlets_slice pem)
 static int parse_key(mbedtls_pk_context *key, struct inlets_slice pem)
 {
     char *text = inl_slice_dup(pem);
-    int rc = -1;
+    int rc = MBEDTLS_ERR_PK_ALLOC_FAILED;
 
     if (text != NULL) {
         rc = mbedtls_pk_parse_key(key, (const unsigned char *)text, pem.len + 1,
@@ -155,15 +165,23 @@ static int parse_key(mbedtls_pk_context *key, struct inlets_slice pem)
 static const char *why_not(struct inl_cert *cert, struct inlets_slice chain,
                            struct inlets_slice key)
 {
+    int rc;
+
     if (chain.len > INL_PEM_MAX || key.len > INL_PEM_MAX) {
         return "the file is too large";
     }
-    if (parse_chain(&cert->chain, chain) != 0) {
-        return "there is no certificate in PEM that can be read";
+    rc = parse_chain(&cert->chain, chain);
+    if (rc != 0) {
+        return is_no_memory(rc)
+                   ? no_memory
+                   : "there is no certificate in PEM that can be read";
     }
-    if (parse_key(&cert->key, key) != 0) {
-        return "there is no private key in PEM that can be read (one with a "
-               "password cannot)";
+    rc = parse_key(&cert->key, key);
+    if (rc != 0) {
+        return is_no_memory(rc) ? no_memory
+                                : "there is no private key in PEM that can be "
+                                  "read (one with a "
+                                  "password cannot)";
     }
     if (mbedtls_pk_check_pair(&cert->chain.pk, &cert->key INL_MBED_RNG) != 0) {
         return "the key belongs to another certificate";
@@ -177,7 +195,7 @@ int inl_cert_new(struct inl_cert **ret_cert, struct inlets_slice chain,
     struct inl_cert *cert = inl_calloc(1, sizeof(*cert));
     int err = inl_crypto_init();
 
-    *ret_why = "out of memory";
+    *ret_why = no_memory;
     if (cert == NULL || err != 0) {
         inl_free(cert);
         return err != 0 ? err : INLETS_ENOMEM;
@@ -188,7 +206,7 @@ int inl_cert_new(struct inl_cert **ret_cert, struct inlets_slice chain,
     *ret_why = why_not(cert, chain, key);
     if (*ret_why != NULL) {
         cert_free(cert);
-        return INLETS_EINVAL;
+        return *ret_why == no_memory ? INLETS_ENOMEM : INLETS_EINVAL;
     }
     *ret_cert = cert;
     return 0;
@@ -241,7 +259,7 @@ int inl_trust_new(struct inl_trust **ret_trust, struct inlets_slice pem,
     rc = pem.len > INL_PEM_MAX ? -1 : parse_chain(&trust->chain, pem);
     if (rc < 0 || trust->chain.raw.p == NULL) {
         inl_trust_unref(trust);
-        return INLETS_EINVAL;
+        return is_no_memory(rc) ? INLETS_ENOMEM : INLETS_EINVAL;
     }
     *ret_skipped = (unsigned)rc;
     *ret_trust = trust;
