@@ -5,7 +5,7 @@
 
 #include "base/slice.h"
 #include "proto/tls_make.h"
-#include "relay/secured.h"
+#include "relay/secure_dial.h"
 #include "world/world.h"
 #include <inlets/err.h>
 #include <stdio.h>
@@ -716,6 +716,90 @@ static void records_are_small_then_large(void **state)
     scene_close(&t);
 }
 
+/* ---- dialled ----------------------------------------------------------- */
+
+struct caller {
+    struct scene t;
+    struct inl_secure_dialer dialer;
+    struct inl_dial dial;
+    unsigned dones;
+    int err;
+};
+
+static void caller_accept(struct world_end *e, void *user)
+{
+    serve(user, &((struct scene *)user)->s, e);
+}
+
+static void caller_done(struct inl_dial *dial, int err, struct inl_link *link)
+{
+    struct caller *c = inl_container(dial, struct caller, dial);
+
+    c->dones++;
+    c->err = err;
+    if (link != NULL) {
+        c->t.c.link = link;
+        inl_link_set_machine(link, &side_ops, &c->t.c);
+    }
+}
+
+static void call(struct caller *c, const char *name)
+{
+    scene_open(&c->t);
+    c->dones = 0;
+    world_listen(c->t.w, "a.test", 443, caller_accept, &c->t);
+    inl_secure_dialer_init(&c->dialer, &c->t.w->dialer, c->t.cconf, name);
+    c->dial = (struct inl_dial){.host = "a.test",
+                                .port = 443,
+                                .due_ms = c->t.w->env.now_ms + DUE_MS,
+                                .done = caller_done};
+    assert_int_equal(inl_dial_start(&c->dialer.dialer, &c->dial), 0);
+}
+
+static void a_dial_ends_with_a_link_or_a_reason(void **state)
+{
+    struct caller c;
+
+    (void)state;
+    call(&c, NULL);
+    world_run(c.t.w, 1000);
+    assert_int_equal(c.dones, 1);
+    assert_int_equal(c.err, 0);
+    send_body(&c.t.c, &c.t.s, 0, 1000);
+    world_run(c.t.w, 1000);
+    assert_got(&c.t.s, 1000);
+    scene_close(&c.t);
+    call(&c, "b.test");
+    world_run(c.t.w, 1000);
+    assert_int_equal(c.dones, 1);
+    assert_int_equal(c.err, INLETS_ECERT);
+    assert_string_equal(c.dial.step, "tls");
+    assert_string_equal(c.dial.why,
+                        "the certificate is for a.test, not for b.test");
+    scene_close(&c.t);
+}
+
+static void a_dial_may_be_cancelled_at_any_time(void **state)
+{
+    (void)state;
+    for (uint64_t ms = 0; ms < 20; ms++) {
+        struct caller c;
+
+        call(&c, NULL);
+        if (ms > 0) {
+            world_run(c.t.w, ms);
+        }
+        if (c.dones == 0) {
+            inl_dial_cancel(&c.dialer.dialer, &c.dial);
+            world_run(c.t.w, 6000);
+            assert_int_equal(c.dones, 0);
+        } else {
+            assert_true(ms > 1);
+        }
+        scene_close(&c.t);
+    }
+}
+
 /* ---- memory ----------------------------------------------------------- */
 
 static bool runs_out_at(uint64_t n)
@@ -783,6 +867,8 @@ int main(void)
         cmocka_unit_test(machines_may_do_anything_at_any_time),
         cmocka_unit_test(the_link_above_is_like_the_one_below),
         cmocka_unit_test(records_are_small_then_large),
+        cmocka_unit_test(a_dial_ends_with_a_link_or_a_reason),
+        cmocka_unit_test(a_dial_may_be_cancelled_at_any_time),
         cmocka_unit_test(memory_may_run_out),
     };
 
