@@ -433,6 +433,16 @@ void inl_tls_free(struct inl_tls *tls)
     }
 }
 
+/* A ticket for the next time. */
+static void save_session(struct inl_tls *tls)
+{
+    struct inl_tls_config *c = tls->config;
+
+    mbedtls_ssl_session_free(&c->saved);
+    mbedtls_ssl_session_init(&c->saved);
+    c->has_saved = mbedtls_ssl_get_session(&tls->ssl, &c->saved) == 0;
+}
+
 int inl_tls_handshake(struct inl_tls *tls)
 {
     int rc = mbedtls_ssl_handshake(&tls->ssl);
@@ -444,17 +454,11 @@ int inl_tls_handshake(struct inl_tls *tls)
         return from_mbed(tls, rc);
     }
     tls->done = true;
+    if (!tls->config->is_server && mbedtls_ssl_get_version_number(&tls->ssl) ==
+                                       MBEDTLS_SSL_VERSION_TLS1_2) {
+        save_session(tls); /* the ticket came before the end (RFC 5077 3.3) */
+    }
     return 1;
-}
-
-/* A ticket for the next time. */
-static void save_session(struct inl_tls *tls)
-{
-    struct inl_tls_config *c = tls->config;
-
-    mbedtls_ssl_session_free(&c->saved);
-    mbedtls_ssl_session_init(&c->saved);
-    c->has_saved = mbedtls_ssl_get_session(&tls->ssl, &c->saved) == 0;
 }
 
 int inl_tls_read(struct inl_tls *tls, void *p, size_t n, size_t *ret_n)

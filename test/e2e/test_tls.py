@@ -317,6 +317,29 @@ def upstreams_by_https(w):
 
 
 @test()
+def sessions_come_back_to_upstreams(w):
+    """Both versions: the second handshake is a short one."""
+    ca = Authority(w.folder)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ca.sign('localhost').context()
+        context.minimum_version = context.maximum_version = version
+        resumed = []
+
+        def answer(x, resumed=resumed):
+            resumed.append(x.connection.sock.session_reused)
+            x.reply(200, b'ok', [('Connection', 'close')])
+
+        origin = w.origin(answer, tls=context)
+        server = w.server()
+        client = w.client(server, f'https://localhost:{origin.port}',
+                          flags=['--ca-file', ca.file])
+        for _ in range(3):
+            equal(server.get().status, 200, version)
+        equal(resumed, [False, True, True], version)
+        client.terminate()
+
+
+@test()
 def what_an_upstream_cuts_is_cut(w):
     """A FIN without close_notify ends nothing whole (RFC 8446 6.1)."""
     ca = Authority(w.folder)
