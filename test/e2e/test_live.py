@@ -225,7 +225,7 @@ def sighup_with_a_broken_file_changes_nothing(w):
     good = f'b.local={origin.url}'
     for lines, says in (
             ((good, 'c.local='), 'line 2.*lacks a URL'),
-            ((good, '', 'c.local=https://127.0.0.1'), 'line 3.*http://'),
+            ((good, '', 'c.local=ftp://127.0.0.1'), 'line 3.*http://'),
             ((good, 'B.local=127.0.0.1:1'), 'line 2.*two upstreams'),
             (('# nothing',), 'defines nothing')):
         line = routes.break_off(*lines)
