@@ -100,6 +100,9 @@ static const char *refusal_remedy(int err, bool has_token)
                          : "; none was given: --token-from, --token or $TOKEN";
     case INLETS_EFORBIDDEN:
         return "; the exit node lets this token serve other hosts only";
+    case INLETS_ECERT:
+        return "; --ca-file names who may sign it, --server-fingerprint which "
+               "one it must be";
     case INLETS_EHANDSHAKE:
         return "; is it an inlets-server, and are --url's port and "
                "--tunnel-path those of its clients?";
@@ -126,7 +129,8 @@ static void on_state(struct inlets_client *client,
         const struct inlets_client_opts *c = program->options->client;
 
         cmd_process_fail(&program->log, PROGRAM,
-                         err == INLETS_EPROXY || err == INLETS_EPROXYAUTH
+                         err == INLETS_EPROXY || err == INLETS_EPROXYAUTH ||
+                                 err == INLETS_ECERT
                              ? "no way to %s: %s%s"
                              : "%s refuses this client: %s%s",
                          c->nurls == 1 ? c->urls[0] : "every --url",

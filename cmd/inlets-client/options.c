@@ -97,8 +97,8 @@ static int take_fingerprint(const char *text, void *value,
         }
     }
     return cmd_problem_set(p,
-                           "--server-fingerprint: '%s' is not sha256: and 64 "
-                           "hex digits, as `openssl x509 -noout -fingerprint "
+                           "'%s' is not sha256: and 64 hex "
+                           "digits, as `openssl x509 -noout -fingerprint "
                            "-sha256 -in FILE` prints them",
                            text);
 }

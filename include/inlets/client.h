@@ -51,9 +51,10 @@ struct inlets_client_opts {
      * is not: whoever listens on the way reads the token and every request.
      */
     int insecure;
-    /* Stop when the first connect is refused (401, host not allowed), by all
-     * exit nodes if there are several; otherwise, and after a first success,
-     * try again every refused_retry_ms. Default 1. */
+    /* Stop when the first connect is refused (401, host not allowed, a proxy's
+     * 4xx), or the exit node is not who it should be (its certificate), by all
+     * of them if there are several; otherwise, and after a first success, try
+     * again every refused_retry_ms. Default 1. */
     int stop_if_refused;
 
     uint32_t connect_timeout_ms;  /* default 10,000: name, TCP, handshake */

@@ -515,7 +515,7 @@ def a_proxy_by_https_must_show_who_it_is(w):
                                    ready=False)
         line = client.wait_log('msg="?cannot connect')[0]
         check('step=proxy-tls' in line and why in line, line)
-        client.terminate()
+        client.wait_exit(1)
 
 
 @test()

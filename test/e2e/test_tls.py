@@ -214,13 +214,19 @@ def other_hosts_are_misdirected(w):
 
 # --- whom a client believes --------------------------------------------------
 
-def is_refused(w, server, why, *flags, host='localhost'):
-    """The client goes on trying, says why, and shows nobody its token."""
+def is_refused(w, server, why, *flags, host='localhost', for_good=True):
+    """The client says why, and shows nobody its token. What will hardly change
+    is not tried again."""
     client = w.client(server, 'http://127.0.0.1:9', ready=False, flags=flags,
                       url=url_of(server, host))
     line = client.wait_log(CANNOT)[0]
     check('step=tls' in line and why in line, why, 'is not in', line)
-    client.terminate()
+    if for_good:
+        client.wait_exit(1)
+        check('--ca-file names' in client.log, client.log)
+        equal(len(client.lines(CANNOT)), 1, 'attempts')
+    else:
+        client.terminate()
     check(not server.lines('tunnel connected'), why, 'it was let in')
 
 
@@ -276,7 +282,7 @@ def no_fall_from_wss_to_ws(w):
     ca = Authority(w.folder)
     server = w.server()
     server.secure = server.visitors
-    is_refused(w, server, 'is not TLS', '--ca-file', ca.file)
+    is_refused(w, server, 'is not TLS', '--ca-file', ca.file, for_good=False)
     with socket.create_server(('127.0.0.1', 0)) as listener:
         listener.settimeout(10)
         client = w.client(server, 'http://127.0.0.1:9', ready=False,
