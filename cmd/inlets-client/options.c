@@ -27,8 +27,7 @@ const char cmd_client_help[] =
     "  -u, --upstream LIST    http://127.0.0.1:3000 serves every host,\n"
     "                         HOST=URL one host, HOST/PATH=URL a part of it;\n"
     "                         repeated, or with commas\n"
-    "      --upstreams-from FILE  the same, a line each; SIGHUP reads it "
-    "again\n"
+    "      --upstreams-from FILE, a line each; SIGHUP reads it; --host-header\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
     "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
@@ -82,6 +81,21 @@ static int take_connections(const char *text, void *value,
     return 0;
 }
 
+static int take_host_header(const char *text, void *value,
+                            struct cmd_problem *p)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]";
+    size_t len = strlen(text);
+
+    if (len == 0 || len > 253 || text[strspn(text, letters)] != '\0' ||
+        *text == '.' || strstr(text, "..") != NULL) {
+        return cmd_problem_set(p, "'%s' is not keep, upstream or a host", text);
+    }
+    *(const char **)value = text;
+    return 0;
+}
+
 static int take_fingerprint(const char *text, void *value,
                             struct cmd_problem *p)
 {
@@ -116,6 +130,8 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"upstream", 'u', CMD_FLAG_CALL, &o->upstreams,
          .take = cmd_upstreams_add},
         {"upstreams-from", 0, CMD_FLAG_ONCE, &o->upstreams_file},
+        {"host-header", 0, CMD_FLAG_CALL, &c->host_header,
+         .take = take_host_header},
         {"token", 't', CMD_FLAG_SECRET, &o->token},
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},

@@ -115,6 +115,10 @@ struct inlets_client_opts {
     /* DANGER: exit nodes by wss:// may show any certificate, so whoever is on
      * the way can read the token and every request. */
     int skip_verify;
+
+    /* What upstreams see as Host: "keep" or NULL, the visitor's; "upstream",
+     * that of their own url; else this. X-Forwarded-Host has the visitor's. */
+    const char *host_header;
 };
 
 /* Fills in the defaults. */

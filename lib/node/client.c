@@ -219,6 +219,21 @@ static int take_urls(struct inlets_client *client,
     return err;
 }
 
+/* NULL and "keep": the visitor's. */
+static int take_host_header(struct inlets_client *client, const char *text)
+{
+    char buf[INL_HOST_MAX + 1];
+
+    if (text == NULL || strcmp(text, "keep") == 0) {
+        return 0;
+    }
+    if (inl_host_normalise(inl_str(text), buf, sizeof(buf)) < 0) {
+        return INLETS_EINVAL;
+    }
+    client->host_header = inl_strdup(text);
+    return client->host_header == NULL ? INLETS_ENOMEM : 0;
+}
+
 static int take_opts(struct inlets_client *client,
                      const struct inlets_client_opts *opts)
 {
@@ -238,6 +253,10 @@ static int take_opts(struct inlets_client *client,
         (client->token = inl_strdup(o.token)) == NULL) {
         err = INLETS_ENOMEM;
     }
+    if (err == 0) {
+        err = take_host_header(client, o.host_header);
+    }
+    o.host_header = NULL;
     o.url = o.tunnel_path = o.token = o.ca = o.fingerprint = NULL;
     o.proxy = o.tls_proxy = o.no_proxy = NULL;
     o.urls = NULL;
@@ -268,6 +287,7 @@ static void free_client(struct inlets_client *client)
     inl_client_endpoints_free(client);
     inl_client_servers_free(client);
     inl_trust_unref(client->trust);
+    inl_free(client->host_header);
     inl_free_secret(client->token);
     inl_proxy_url_fini(&client->proxy);
     inl_proxy_url_fini(&client->tls_proxy);

@@ -90,6 +90,7 @@ struct inlets_client {
     struct inl_loop loop;           /* first */
     struct inlets_client_opts opts; /* strings are NULL */
     char *token;                    /* owned; wiped */
+    char *host_header;              /* owned; NULL: the visitor\'s */
     struct inl_trust *trust;        /* owned; NULL: not read yet */
     uint8_t pin[INL_SHA256_LEN];    /* of the exit nodes' certificate */
     bool has_pin;
@@ -153,6 +154,8 @@ int inl_client_tls_upstream(struct inlets_client *client,
  * INLETS_ENOTSUP, INLETS_ENOMEM. */
 int inl_client_add_server(struct inlets_client *client, const char *url,
                           const struct inlets_client_opts *opts);
+/* For a Host field; owned by the caller; NULL: no memory. */
+char *inl_client_authority(const struct inl_url *url);
 /* All or none: INLETS_ENOMEM. */
 int inl_client_servers_start(struct inlets_client *client);
 void inl_client_servers_drain(struct inlets_client *client);

@@ -215,6 +215,24 @@ static int parse_upstream(const char *text, struct upstream_url *ret)
                : INLETS_EINVAL;
 }
 
+/* What the upstream sees as Host; *ret_own is to be freed. */
+static int make_host_field(const struct inlets_client *client,
+                           const struct inl_url *url,
+                           struct inlets_slice *ret_field, char **ret_own)
+{
+    if (client->host_header == NULL) {
+        return 0;
+    }
+    if (strcmp(client->host_header, "upstream") == 0) {
+        *ret_own = inl_client_authority(url);
+        if (*ret_own == NULL) {
+            return INLETS_ENOMEM;
+        }
+    }
+    *ret_field = inl_str(*ret_own != NULL ? *ret_own : client->host_header);
+    return 0;
+}
+
 static int upstream_new(struct inlets_client *client,
                         const struct upstream_url *from,
                         struct inl_upstream **ret_upstream)
@@ -229,16 +247,19 @@ static int upstream_new(struct inlets_client *client,
         .idle_ms = client->opts.upstream_idle_ms,
         .idle_max = client->opts.upstream_idle_max,
     };
-    int err = from->secure
-                  ? inl_client_tls_upstream(client, from->how, &config.tls)
-                  : 0;
+    char *own = NULL;
+    int err = make_host_field(client, &from->url, &config.host_field, &own);
 
-    if (err != 0) {
-        return err;
+    if (err == 0 && from->secure) {
+        err = inl_client_tls_upstream(client, from->how, &config.tls);
     }
-    *ret_upstream = inl_upstream_new(&config);
+    if (err == 0) {
+        *ret_upstream = inl_upstream_new(&config);
+        err = *ret_upstream == NULL ? INLETS_ENOMEM : 0;
+    }
     inl_tls_config_unref(config.tls);
-    return *ret_upstream == NULL ? INLETS_ENOMEM : 0;
+    inl_free(own);
+    return err;
 }
 
 /* `instead`: it takes the place of an endpoint that is there, without a gap:

@@ -491,7 +491,7 @@ int inlets_client_check_url(const char *url, int insecure)
 }
 
 /* "host", "host:port" or "[v6]:port"; the scheme's own port is left out. */
-static char *make_authority(const struct inl_url *url)
+char *inl_client_authority(const struct inl_url *url)
 {
     char buf[INL_HOST_MAX + 16];
     const char *left = url->host_is_ipv6 ? "[" : "";
@@ -537,7 +537,7 @@ int inl_client_add_server(struct inlets_client *client, const char *text,
     }
     s->client = client;
     s->host = inl_slice_dup(url.host);
-    s->authority = make_authority(&url);
+    s->authority = inl_client_authority(&url);
     s->target =
         inl_slice_dup(url.path.len > 1 ? url.path : inl_str(opts->tunnel_path));
     s->port = url.port;

@@ -33,6 +33,7 @@ static void upstream_free(struct inl_later *later)
     inl_tls_config_unref(u->config.tls);
     inl_free(u->host);
     inl_free(u->path);
+    inl_free(u->host_field);
     inl_free(u);
 }
 
@@ -159,16 +160,18 @@ struct inl_upstream *inl_upstream_new(const struct inl_upstream_config *config)
     }
     u->host = inl_slice_dup(config->host);
     u->path = inl_slice_dup(config->path);
+    u->host_field = inl_slice_dup(config->host_field);
     inl_list_init(&u->idle);
     inl_list_init(&u->busy);
     inl_timer_init(&u->trim, trim_excess);
     inl_later_init(&u->later, upstream_free);
-    if (u->host == NULL || u->path == NULL) {
+    if (u->host == NULL || u->path == NULL || u->host_field == NULL) {
         upstream_free(&u->later);
         return NULL;
     }
     u->config.host.ptr = u->host;
     u->config.path.ptr = u->path;
+    u->config.host_field.ptr = u->host_field;
     return u;
 }
 

@@ -17,9 +17,10 @@ struct inl_upstream_config {
     struct inlets_slice host;   /* to connect to */
     unsigned port;
     struct inlets_slice path; /* put in front of each target; may be empty */
-    uint32_t connect_ms;      /* then INLETS_ETIMEDOUT... */
-    uint32_t idle_ms;         /* a kept connection is closed after this */
-    uint32_t idle_max;        /* kept connections */
+    struct inlets_slice host_field; /* for Host; empty: the visitor's */
+    uint32_t connect_ms;            /* then INLETS_ETIMEDOUT... */
+    uint32_t idle_ms;               /* a kept connection is closed after this */
+    uint32_t idle_max;              /* kept connections */
 };
 
 struct inl_upstream;

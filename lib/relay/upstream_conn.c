@@ -710,6 +710,9 @@ static int put_request(struct inl_upstream_conn *c,
     if (err == 0) {
         err = full_target(c->upstream, head->target, &out.target, &owned);
     }
+    if (c->upstream->config.host_field.len > 0) {
+        out.host = c->upstream->config.host_field;
+    }
     choose_protocol(c, head);
     if (c->protocol[0] != '\0') {
         n = snprintf(extra, sizeof(extra),

@@ -21,7 +21,7 @@ enum inl_upstream_state {
 struct inl_upstream {
     struct inl_service service;
     struct inl_upstream_config config;
-    char *host, *path;               /* owned; config's slices point here */
+    char *host, *path, *host_field;  /* owned; config's slices point here */
     struct inl_secure_dialer secure; /* with config.tls: config.dialer */
     struct inl_list idle;            /* most recently used first */
     struct inl_list busy;            /* all others that are not gone */

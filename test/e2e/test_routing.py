@@ -106,6 +106,22 @@ def dot_segments_where_paths_decide(w):
 
 
 @test()
+def host_fields_of_upstreams(w):
+    origin = w.origin(hello)
+    for flag, wanted in ((None, 'Demo.local:80'), ('keep', 'Demo.local:80'),
+                         ('upstream', f'127.0.0.1:{origin.port}'),
+                         ('inner.test:81', 'inner.test:81')):
+        server = w.server()
+        client = w.client(server, origin,
+                          flags=['--host-header', flag] if flag else [])
+        equal(server.get('/', 'Demo.local:80').status, 200, flag)
+        seen = origin.requests[-1]
+        equal((seen.get('Host'), seen.get('X-Forwarded-Host')),
+              (wanted, 'Demo.local:80'), flag)
+        client.terminate()
+
+
+@test()
 def equals_and_commas_inside_urls(w):
     origin = w.origin(hello)
     server = w.server()
