@@ -14,9 +14,9 @@
  * (or of trailers) until on_head (on_end) has returned. Body slices are the
  * caller's input.
  *
- * Failure: fail() takes the first error and its reason; nothing is read or
- * reported after it. */
-#include "proto/http1.h"
+ * Failure: inl_http1_fail takes the first error and its reason; nothing is read
+ * or reported after it. What a whole head means is http1_head.c's. */
+#include "proto/http1_head.h"
 
 #include "base/mem.h"
 #include "base/slice.h"
@@ -35,16 +35,6 @@
 #define CHUNK_COST 20u
 
 /* --- Errors --- */
-
-/* Returns the error for handing on; reason NULL: llhttp has said it. */
-static int fail(struct inl_http1 *h, int err, const char *reason)
-{
-    if (h->err == 0) {
-        h->err = err;
-        h->reason = reason;
-    }
-    return h->err;
-}
 
 const char *inl_http1_reason(const struct inl_http1 *h)
 {
@@ -83,7 +73,7 @@ static int append(struct inl_http1 *h, const char *p, size_t n)
     void *buf = h->buf;
 
     if (grow(&buf, &h->buf_cap, h->buf_len + n, BUF_MIN, 1) != 0) {
-        return fail(h, INLETS_ENOMEM, "Out of memory");
+        return inl_http1_fail(h, INLETS_ENOMEM, "Out of memory");
     }
     h->buf = buf;
     if (n > 0) {
@@ -98,11 +88,11 @@ static int add_mark(struct inl_http1 *h)
     void *marks = h->marks;
 
     if (h->nmarks == h->limits.fields) {
-        return fail(h, INLETS_EHEADSIZE, "Too many fields");
+        return inl_http1_fail(h, INLETS_EHEADSIZE, "Too many fields");
     }
     if (grow(&marks, &h->marks_cap, h->nmarks + 1, MARKS_MIN,
              sizeof(*h->marks)) != 0) {
-        return fail(h, INLETS_ENOMEM, "Out of memory");
+        return inl_http1_fail(h, INLETS_ENOMEM, "Out of memory");
     }
     h->marks = marks;
     h->marks[h->nmarks++] =
@@ -150,11 +140,11 @@ static int check_fields_size(struct inl_http1 *h, uint64_t pos)
 {
     if (h->phase == INL_HTTP1_FIELDS) {
         return pos > h->limits.head
-                   ? fail(h, INLETS_EHEADSIZE, "Head too large")
+                   ? inl_http1_fail(h, INLETS_EHEADSIZE, "Head too large")
                    : 0;
     }
     return pos - h->raw_fields > h->limits.trailers
-               ? fail(h, INLETS_EHEADSIZE, "Trailers too large")
+               ? inl_http1_fail(h, INLETS_EHEADSIZE, "Trailers too large")
                : 0;
 }
 
@@ -164,7 +154,8 @@ static int check_chunk_cost(struct inl_http1 *h, uint64_t pos)
 {
     return pos - h->body_bytes >
                    INL_HTTP1_MAX_CHUNK_EXT + (h->chunks + 1) * CHUNK_COST
-               ? fail(h, INLETS_EBADMESSAGE, "Chunk extensions too large")
+               ? inl_http1_fail(h, INLETS_EBADMESSAGE,
+                                "Chunk extensions too large")
                : 0;
 }
 
@@ -194,7 +185,7 @@ static int take_span(struct inl_http1 *h, const char *at, size_t n,
         return HPE_USER;
     }
     if (mark->name_len + mark->value_len + n > INL_HTTP1_MAX_FIELD) {
-        fail(h, INLETS_EHEADSIZE, "Field too large");
+        inl_http1_fail(h, INLETS_EHEADSIZE, "Field too large");
         return HPE_USER;
     }
     *len += (uint32_t)n;
@@ -240,7 +231,7 @@ static int on_chunk_header(llhttp_t *parser)
     h->chunks++;
     if (parser->content_length > INT64_MAX) {
         /* Others count in signed numbers. */
-        fail(h, INLETS_EBADMESSAGE, "Chunk size too large");
+        inl_http1_fail(h, INLETS_EBADMESSAGE, "Chunk size too large");
         return HPE_USER;
     }
     return 0;
@@ -268,7 +259,7 @@ static int on_extension(llhttp_t *parser, const char *at, size_t n)
     (void)at;
     h->extension_bytes += n;
     if (h->extension_bytes > INL_HTTP1_MAX_CHUNK_EXT) {
-        fail(h, INLETS_EBADMESSAGE, "Chunk extensions too large");
+        inl_http1_fail(h, INLETS_EBADMESSAGE, "Chunk extensions too large");
         return HPE_USER;
     }
     return 0;
@@ -350,11 +341,6 @@ bool inl_http1_is_head(const struct inl_http1 *h)
 
 /* --- The end of a message --- */
 
-static bool is_interim(const struct inl_http1 *h)
-{
-    return h->role == INL_HTTP1_RESPONSE && h->status < 200;
-}
-
 /* RFC 9110 6.5.1, and 7.6.1: Connection speaks of trailers, too. */
 static bool may_trail(const struct inl_http1 *h, struct inlets_slice name)
 {
@@ -376,7 +362,8 @@ static int report_trailers(struct inl_http1 *h)
 
         *field = field_at(h, i);
         if (inl_http1_is_framing_name(field->name)) {
-            return fail(h, INLETS_EBADMESSAGE, "Framing field in trailers");
+            return inl_http1_fail(h, INLETS_EBADMESSAGE,
+                                  "Framing field in trailers");
         }
         if (may_trail(h, field->name)) {
             trailers.nfields++;
@@ -411,162 +398,14 @@ static int end_interim(struct inl_http1 *h)
     /* Interim heads are sent on without credit: they share one budget. */
     h->interim_bytes += (size_t)h->raw_bytes;
     if (h->interim_bytes > INL_HTTP1_MAX_HEAD) {
-        return fail(h, INLETS_EHEADSIZE, "Too many interim responses");
+        return inl_http1_fail(h, INLETS_EHEADSIZE,
+                              "Too many interim responses");
     }
     start_head(h);
     return 0;
 }
 
 /* --- The end of a head --- */
-
-/* Statuses that come without body, whatever the fields say (RFC 9112 6.3). */
-static bool is_bodiless(const struct inl_http1 *h)
-{
-    return h->role == INL_HTTP1_RESPONSE &&
-           (h->response_to_head || h->status < 200 || h->status == 204 ||
-            h->status == 304);
-}
-
-/* RFC 9110 8.6, RFC 9112 6.1: these must not talk about a body. */
-static bool must_not_have_length(const struct inl_http1 *h)
-{
-    return h->role == INL_HTTP1_RESPONSE &&
-           (h->status < 200 || h->status == 204);
-}
-
-static int read_length(struct inl_http1 *h, struct inlets_slice text,
-                       int64_t *ret_length)
-{
-    uint64_t length;
-
-    if (!inl_slice_to_u64(text, &length) || length > INT64_MAX) {
-        return fail(h, INLETS_EBADMESSAGE, "Invalid Content-Length");
-    }
-    *ret_length = (int64_t)length;
-    return 0;
-}
-
-static int check_encoding(struct inl_http1 *h,
-                          const struct inl_http1_facts *facts)
-{
-    if (h->http10) {
-        return fail(h, INLETS_EBADMESSAGE, "Transfer-Encoding in HTTP/1.0");
-    }
-    /* llhttp must see it as we do. */
-    if (facts->encodings > 1 || (h->parser.flags & F_CHUNKED) == 0 ||
-        !inl_slice_eq_case(facts->encoding, INL_LIT("chunked"))) {
-        return fail(h, INLETS_EBADMESSAGE, "Transfer-Encoding is not chunked");
-    }
-    if (facts->lengths > 0) {
-        return fail(h, INLETS_EBADMESSAGE,
-                    "Transfer-Encoding and Content-Length");
-    }
-    return 0;
-}
-
-/* The fields that frame it do not count (RFC 9110 9.3.6). */
-static bool opens_tunnel(const struct inl_http1 *h)
-{
-    return h->response_to_connect && h->status >= 200 && h->status < 300;
-}
-
-/* Message body length, RFC 9112 6.3. */
-static int settle_framing(struct inl_http1 *h,
-                          const struct inl_http1_facts *facts, int64_t *length)
-{
-    *length = INLETS_LENGTH_NONE;
-    if (opens_tunnel(h)) {
-        return 0;
-    }
-    if (facts->encodings > 0) {
-        *length = INLETS_LENGTH_UNKNOWN;
-        if (check_encoding(h, facts) != 0) {
-            return h->err;
-        }
-    } else if (facts->lengths > 1) {
-        return fail(h, INLETS_EBADMESSAGE, "More than one Content-Length");
-    } else if (facts->lengths == 1) {
-        if (read_length(h, facts->length, length) != 0) {
-            return h->err;
-        }
-    } else if (h->role == INL_HTTP1_RESPONSE && !is_bodiless(h)) {
-        *length = INLETS_LENGTH_UNKNOWN;
-        h->until_close = true;
-    }
-    if (must_not_have_length(h)) {
-        if (*length != INLETS_LENGTH_NONE && *length != 0) {
-            return fail(h, INLETS_EBADMESSAGE, "Body in a 1xx or 204");
-        }
-        *length = INLETS_LENGTH_NONE;
-    } else if (*length == INLETS_LENGTH_UNKNOWN && h->status == 304) {
-        *length = INLETS_LENGTH_NONE; /* it tells nobody anything */
-    }
-    h->chunked = facts->encodings > 0;
-    return 0;
-}
-
-/* RFC 9112 9.3, RFC 9110 7.8. */
-static void settle_connection(struct inl_http1 *h,
-                              const struct inl_http1_facts *facts,
-                              struct inlets_head *head)
-{
-    h->keep_alive = !facts->says_close && !h->until_close &&
-                    (!h->http10 || facts->says_keep_alive);
-    h->upgrade = h->role == INL_HTTP1_REQUEST && !h->http10 &&
-                 facts->says_upgrade && facts->has_upgrade;
-    if (h->upgrade || (is_interim(h) && h->status == 101)) {
-        head->flags |= INLETS_HEAD_UPGRADE;
-    }
-}
-
-/* Method, target and Host; or status and reason. */
-static int settle_line(struct inl_http1 *h, const struct inl_http1_facts *facts,
-                       struct inlets_head *head)
-{
-    if (h->role == INL_HTTP1_RESPONSE) {
-        head->status = h->status;
-        head->reason = in_buf(h, h->line.value, h->line.value_len);
-        return 0;
-    }
-    head->method = in_buf(h, h->line.name, h->line.name_len);
-    if (!inl_http1_settle_target(head->method, h->buf + h->line.value,
-                                 h->line.value_len, h->http10, facts,
-                                 &head->target, &head->host, &h->reason)) {
-        return fail(h, INLETS_EBADMESSAGE, h->reason);
-    }
-    return 0;
-}
-
-static bool is_connection(const struct inlets_field *field)
-{
-    return inl_slice_eq_case(field->name, INL_LIT("Connection"));
-}
-
-/* The fields go when the head is told; the trailers that Connection names are
- * still to come. */
-static int keep_options(struct inl_http1 *h, const struct inlets_head *head)
-{
-    size_t size = 0;
-    char *at;
-
-    for (size_t i = 0; i < head->nfields; i++) {
-        if (is_connection(&head->fields[i])) {
-            size += head->fields[i].value.len + 1;
-        }
-    }
-    at = h->options = inl_malloc(size);
-    if (at == NULL) {
-        return fail(h, INLETS_ENOMEM, "Out of memory");
-    }
-    for (size_t i = 0; i < head->nfields; i++) {
-        if (is_connection(&head->fields[i])) {
-            (void)inl_slice_keep(&at, head->fields[i].value);
-            *at++ = ',';
-        }
-    }
-    h->options_len = (size_t)(at - h->options);
-    return 0;
-}
 
 /* Runs once llhttp has read the empty line behind the fields. */
 static int end_head(struct inl_http1 *h)
@@ -575,7 +414,6 @@ static int end_head(struct inl_http1 *h)
     struct inlets_head head = {.fields = fields};
     struct inl_http1_facts facts = {.hosts = 0};
 
-    h->until_close = h->chunked = false;
     for (size_t i = 0; i < h->nmarks; i++) {
         fields[head.nfields] = field_at(h, i);
         if (inl_http1_note_field(&facts, &fields[head.nfields],
@@ -583,23 +421,17 @@ static int end_head(struct inl_http1 *h)
             head.nfields++;
         }
     }
-    if (facts.connection_bytes > INL_HTTP1_MAX_CONNECTION) {
-        return fail(h, INLETS_EHEADSIZE, "Connection names too much");
-    }
-    if (settle_line(h, &facts, &head) != 0 ||
-        settle_framing(h, &facts, &head.content_length) != 0 ||
-        (facts.says_more && h->chunked && keep_options(h, &head) != 0)) {
+    if (inl_http1_settle_head(h, &facts, &head) != 0) {
         return h->err;
     }
-    settle_connection(h, &facts, &head);
     h->ops->on_head(h, &head, h->user);
     free_buffers(h);
-    if (is_interim(h)) {
+    if (inl_http1_is_interim(h)) {
         return end_interim(h);
     }
     h->phase = INL_HTTP1_BODY;
     h->raw_bytes = h->body_bytes = h->chunks = h->extension_bytes = 0;
-    if (is_bodiless(h) || head.content_length == INLETS_LENGTH_NONE ||
+    if (inl_http1_is_bodiless(h) || head.content_length == INLETS_LENGTH_NONE ||
         head.content_length == 0) {
         return end_message(h);
     }
@@ -619,24 +451,25 @@ static int end_line(struct inl_http1 *h)
     int err;
 
     if (h->buf_len < 2 || h->buf[h->buf_len - 2] != '\r') {
-        return fail(h, INLETS_EBADMESSAGE, "Missing CR before LF");
+        return inl_http1_fail(h, INLETS_EBADMESSAGE, "Missing CR before LF");
     }
     text = inl_slice(h->buf, h->buf_len - 2);
     err = h->role == INL_HTTP1_REQUEST
               ? inl_http1_parse_request_line(text, &line, &reason)
               : inl_http1_parse_status_line(text, &line, &reason);
     if (err != 0) {
-        return fail(h, err, reason);
+        return inl_http1_fail(h, err, reason);
     }
     rc = llhttp_execute(&h->parser, h->buf, h->buf_len);
     if (rc != HPE_OK) {
         /* It is a request line to us: what is left is a method that llhttp
          * does not know, or not for HTTP, or a host that is none. */
-        return fail(h,
-                    h->role == INL_HTTP1_RESPONSE || rc == HPE_INVALID_URL
-                        ? INLETS_EBADMESSAGE
-                        : INLETS_EMETHOD,
-                    NULL);
+        return inl_http1_fail(h,
+                              h->role == INL_HTTP1_RESPONSE ||
+                                      rc == HPE_INVALID_URL
+                                  ? INLETS_EBADMESSAGE
+                                  : INLETS_EMETHOD,
+                              NULL);
     }
     h->line.name_len = (uint32_t)line.method.len;
     if (h->role == INL_HTTP1_REQUEST) {
@@ -670,18 +503,20 @@ static int check_partial_line(struct inl_http1 *h, size_t from)
     bool is_request = h->role == INL_HTTP1_REQUEST;
 
     if (is_request && inl_http1_is_long_method(text)) {
-        return fail(h, INLETS_EMETHOD, "Unknown method");
+        return inl_http1_fail(h, INLETS_EMETHOD, "Unknown method");
     }
     if (!(is_request ? inl_http1_may_become_request(text)
                      : inl_http1_may_become_status(text))) {
-        return fail(h, INLETS_EBADMESSAGE, "Not HTTP");
+        return inl_http1_fail(h, INLETS_EBADMESSAGE, "Not HTTP");
     }
     if (has_bare_cr(h, from)) {
-        return fail(h, INLETS_EBADMESSAGE, "Bare CR");
+        return inl_http1_fail(h, INLETS_EBADMESSAGE, "Bare CR");
     }
     if (h->buf_len > MAX_LINE) {
-        return is_request ? fail(h, INLETS_EURISIZE, "Request line too long")
-                          : fail(h, INLETS_EHEADSIZE, "Status line too long");
+        return is_request
+                   ? inl_http1_fail(h, INLETS_EURISIZE, "Request line too long")
+                   : inl_http1_fail(h, INLETS_EHEADSIZE,
+                                    "Status line too long");
     }
     return 0;
 }
@@ -696,12 +531,12 @@ static size_t skip_blank(struct inl_http1 *h, const char *p, size_t n)
 
         if (p[i] != (after_cr ? '\n' : '\r')) {
             if (after_cr || p[i] == '\n') {
-                fail(h, INLETS_EBADMESSAGE, "Invalid request line");
+                inl_http1_fail(h, INLETS_EBADMESSAGE, "Invalid request line");
             }
             break;
         }
         if (++h->blank_bytes > MAX_BLANK) {
-            fail(h, INLETS_EBADMESSAGE, "Too many empty lines");
+            inl_http1_fail(h, INLETS_EBADMESSAGE, "Too many empty lines");
             break;
         }
         i++;
@@ -764,7 +599,7 @@ static int feed_llhttp(struct inl_http1 *h, const char *p, size_t n,
         return resume(h);
     }
     if (result != HPE_OK) {
-        return fail(h, INLETS_EBADMESSAGE, NULL);
+        return inl_http1_fail(h, INLETS_EBADMESSAGE, NULL);
     }
     return check_sizes(h);
 }
@@ -797,7 +632,8 @@ int inl_http1_eof(struct inl_http1 *h)
     if (h->phase == INL_HTTP1_BODY && h->until_close) {
         return end_message(h);
     }
-    return fail(h, INLETS_EBADMESSAGE, "Connection ended inside a message");
+    return inl_http1_fail(h, INLETS_EBADMESSAGE,
+                          "Connection ended inside a message");
 }
 
 /* --- Heads --- */
