@@ -2,9 +2,13 @@
 #include "common/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int read_open(FILE *file, const char *path, size_t most, char *text,
                      size_t *ret_len, struct cmd_problem *p)
@@ -42,4 +46,119 @@ int cmd_file_read(const char *path, size_t most, char **ret_text,
     }
     *ret_text = text;
     return 0;
+}
+
+/* ---- writing ---------------------------------------------------------- */
+
+static int write_all(int fd, const char *text)
+{
+    size_t n = strlen(text);
+
+    while (n > 0) {
+        ssize_t wrote = write(fd, text, n);
+
+        if (wrote < 0 && errno == EINTR) {
+            continue;
+        }
+        if (wrote <= 0) {
+            return -1;
+        }
+        text += wrote;
+        n -= (size_t)wrote;
+    }
+    return 0;
+}
+
+/* Somebody else's file stays theirs, as far as we may give it. */
+static int keep_owner(int fd, const char *path, mode_t mode)
+{
+    struct stat old;
+
+    if (stat(path, &old) != 0) {
+        return fchmod(fd, mode);
+    }
+    if (fchown(fd, old.st_uid, old.st_gid) != 0 && errno != EPERM) {
+        return -1;
+    }
+    return fchmod(fd, old.st_mode & 0777);
+}
+
+static void sync_folder_of(const char *path)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int len = slash == NULL ? 0 : slash == path ? 1 : (int)(slash - path);
+    int fd;
+
+    (void)snprintf(dir, sizeof(dir), "%.*s", len > 0 ? len : 1,
+                   len > 0 ? path : ".");
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+}
+
+static int write_new(int fd, const char *path, mode_t mode,
+                     const char *const *texts)
+{
+    int rc = keep_owner(fd, path, mode);
+
+    for (size_t i = 0; rc == 0 && texts[i] != NULL; i++) {
+        rc = write_all(fd, texts[i]);
+    }
+    return rc == 0 ? fsync(fd) : rc;
+}
+
+int cmd_file_write(const char *path, mode_t mode, const char *const *texts,
+                   struct cmd_problem *p)
+{
+    char real[PATH_MAX], new[PATH_MAX + 8];
+    int fd, rc;
+
+    /* What a link points to is replaced, not the link. */
+    if (realpath(path, real) == NULL) {
+        (void)snprintf(real, sizeof(real), "%s", path);
+    }
+    (void)snprintf(new, sizeof(new), "%s.new", real);
+    (void)unlink(new); /* of one that was killed */
+    fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    rc = fd < 0 ? -1 : write_new(fd, real, mode, texts);
+    if (rc == 0) {
+        rc = rename(new, real);
+    }
+    if (rc != 0) {
+        rc = cmd_problem_set(p, "cannot write %s: %s", path, strerror(errno));
+        (void)unlink(new);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (rc == 0) {
+        sync_folder_of(real);
+    }
+    return rc;
+}
+
+/* ---- changes ------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t sum, uint64_t value)
+{
+    return (sum ^ value) * 1099511628211u + 1; /* much as FNV-1a */
+}
+
+uint64_t cmd_file_stamp(uint64_t before, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0) {
+        return mix(before, 0);
+    }
+    before = mix(before, (uint64_t)st.st_ino);
+    before = mix(before, (uint64_t)st.st_size);
+    before = mix(before, (uint64_t)st.st_mtime);
+#ifdef __linux__
+    before = mix(before, (uint64_t)st.st_mtim.tv_nsec);
+#endif
+    return before;
 }

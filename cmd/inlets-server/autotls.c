@@ -1,11 +1,9 @@
-/* autotls.c: see autotls.h. A file is written beside its place and then moved
- * there, so that whoever looks finds a whole one or none. */
+/* autotls.c: see autotls.h. */
 #include "inlets-server/autotls.h"
 
 #include "common/file.h"
 #include "common/secret.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <inlets/err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,64 +57,6 @@ static int make_folder(char dir[PATH_TEXT], struct cmd_problem *p)
     }
 }
 
-/* ---- writing ---------------------------------------------------------- */
-
-static int write_all(int fd, const char *text)
-{
-    size_t n = strlen(text);
-
-    while (n > 0) {
-        ssize_t wrote = write(fd, text, n);
-
-        if (wrote < 0 && errno == EINTR) {
-            continue;
-        }
-        if (wrote <= 0) {
-            return -1;
-        }
-        text += wrote;
-        n -= (size_t)wrote;
-    }
-    return fsync(fd);
-}
-
-/* Texts one behind the other; the last is NULL. */
-static int write_file(const char *path, mode_t mode, const char *const *texts,
-                      struct cmd_problem *p)
-{
-    char new[PATH_TEXT + 8];
-    int fd, rc = 0;
-
-    (void)snprintf(new, sizeof(new), "%s.new", path);
-    (void)unlink(new); /* of one that was killed */
-    fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-    rc = fd < 0 ? -1 : 0;
-    for (size_t i = 0; rc == 0 && texts[i] != NULL; i++) {
-        rc = write_all(fd, texts[i]);
-    }
-    if (rc == 0) {
-        rc = rename(new, path);
-    }
-    if (rc != 0) {
-        rc = cmd_problem_set(p, "cannot write %s: %s", path, strerror(errno));
-        (void)unlink(new);
-    }
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return rc;
-}
-
-static void sync_folder(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
-    }
-}
-
 /* ---- making ----------------------------------------------------------- */
 
 static int make(const struct cmd_autotls *a, const char *dir,
@@ -137,13 +77,13 @@ static int make(const struct cmd_autotls *a, const char *dir,
                                inlets_strerror(err));
     }
     (void)snprintf(authority, sizeof(authority), "%s/authority.crt", dir);
-    rc = write_file(authority, 0644, (const char *[]){made.authority, NULL}, p);
+    rc = cmd_file_write(authority, 0644, (const char *[]){made.authority, NULL},
+                        p);
     if (rc == 0) {
-        rc = write_file(a->file, 0600,
-                        (const char *[]){made.chain, made.key, NULL}, p);
+        rc = cmd_file_write(a->file, 0600,
+                            (const char *[]){made.chain, made.key, NULL}, p);
     }
     inlets_made_certificate_fini(&made);
-    sync_folder(dir);
     return rc;
 }
 

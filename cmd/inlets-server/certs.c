@@ -208,45 +208,21 @@ void cmd_certs_files(const struct cmd_certs *certs,
     ret_files[n] = NULL;
 }
 
-struct stamp {
-    uint64_t sum;
-};
-
-static void mix(struct stamp *stamp, uint64_t value)
-{
-    stamp->sum = (stamp->sum ^ value) * 1099511628211u; /* FNV-1a */
-}
-
-static void mix_file(struct stamp *stamp, const char *path)
-{
-    struct stat st;
-
-    if (stat(path, &st) != 0) {
-        mix(stamp, 0);
-        return;
-    }
-    mix(stamp, (uint64_t)st.st_ino);
-    mix(stamp, (uint64_t)st.st_size);
-    mix(stamp, (uint64_t)st.st_mtime);
-#ifdef __linux__
-    mix(stamp, (uint64_t)st.st_mtim.tv_nsec);
-#endif
-}
-
 static int mix_pair(const char *cert, const char *key, void *user,
                     struct cmd_problem *p)
 {
+    uint64_t *stamp = user;
+
     (void)p;
-    mix_file(user, cert);
-    mix_file(user, key);
+    *stamp = cmd_file_stamp(cmd_file_stamp(*stamp, cert), key);
     return 0;
 }
 
 uint64_t cmd_certs_stamp(const struct cmd_certs *certs)
 {
-    struct stamp stamp = {14695981039346656037u};
+    uint64_t stamp = 0;
     struct cmd_problem p;
 
     (void)for_each(certs, &p, mix_pair, &stamp);
-    return stamp.sum;
+    return stamp;
 }

@@ -8,12 +8,14 @@
 #include "options.h"
 
 #include "common/address.h"
+#include "common/file.h"
 #include "common/logsink.h"
 #include "common/logturn.h"
 #include "common/process.h"
 #include "common/sandbox.h"
 #include "common/secret.h"
 #include "common/sockets.h"
+#include "inlets-server/accounts.h"
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,11 +31,12 @@ struct program {
     struct cmd_log_turn turn;
     struct cmd_signals signals;
     uv_signal_t usr1, hangup;
-    uv_timer_t watch; /* of the certificates' files */
+    uv_timer_t watch; /* of files that change */
     bool has_usr1, has_hangup, has_watch;
     const struct cmd_certs *certs;
-    uint64_t stamp; /* of what was read last */
-    const char *reread[CMD_CERTS_FILES];
+    const char *accounts;                 /* NULL: none */
+    uint64_t certs_stamp, accounts_stamp; /* of what was read last */
+    const char *reread[CMD_CERTS_FILES + 1];
     struct inlets_server *server;
     struct cmd_sockets handed; /* over by systemd; the server owns them */
     int notify;                /* -1: nobody wants to know */
@@ -54,7 +57,9 @@ static void report_oddities(struct cmd_log *log,
                     "visitors share the clients' port, so its address too; "
                     "--control-port sets them apart");
     cmd_log_warn_if(
-        log, o->token == NULL && !cmd_address_is_loopback(o->plan.control_addr),
+        log,
+        o->token == NULL && o->accounts == NULL &&
+            !cmd_address_is_loopback(o->plan.control_addr),
         "DANGER: anyone who reaches the clients' port can serve any host");
     if (o->token != NULL && o->print_token) {
         cmd_log_say(log, INLETS_LOG_INFO, "token", "token", o->token, NULL);
@@ -113,27 +118,48 @@ static void on_usr1(uv_signal_t *handle, int signum)
     }
 }
 
-/* --- certificates ---------------------------------------------------------*/
+/* --- files that change ----------------------------------------------------*/
 
-/* How often their files are looked at: tools that renew them say nothing. */
-#define WATCH_MS 10000u
+/* How often they are looked at: who changes them says nothing. */
+#define WATCH_MS 2000u
+
+/* Says how many `what` there are now, or why there are none. */
+static void say_reloaded(struct program *program, const char *what, size_t n,
+                         const struct cmd_problem *p)
+{
+    char text[24];
+
+    if (p != NULL) {
+        cmd_log_say(&program->log, INLETS_LOG_ERROR,
+                    "not reloaded, the old ones stay", "what", what, "why",
+                    p->text, NULL);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "%zu", n);
+    cmd_log_say(&program->log, INLETS_LOG_INFO, "reloaded", "what", what,
+                "how_many", text, NULL);
+}
 
 static void reload_certs(struct program *program)
 {
     struct cmd_problem p;
-    char text[24];
-    size_t n;
+    size_t n = 0;
+    int rc;
 
-    program->stamp = cmd_certs_stamp(program->certs);
-    if (cmd_certs_load(program->certs, program->server, &n, &p) != 0) {
-        cmd_log_say(&program->log, INLETS_LOG_ERROR,
-                    "certificates not reloaded, the old ones stay", "why",
-                    p.text, NULL);
-        return;
-    }
-    (void)snprintf(text, sizeof(text), "%zu", n);
-    cmd_log_say(&program->log, INLETS_LOG_INFO, "certificates reloaded",
-                "certificates", text, NULL);
+    program->certs_stamp = cmd_certs_stamp(program->certs);
+    rc = cmd_certs_load(program->certs, program->server, &n, &p);
+    say_reloaded(program, "certificates", n, rc == 0 ? NULL : &p);
+}
+
+static void reload_accounts(struct program *program)
+{
+    struct cmd_problem p;
+    size_t n = 0;
+    int rc;
+
+    program->accounts_stamp = cmd_file_stamp(0, program->accounts);
+    rc = cmd_accounts_load(program->accounts, program->server, &n, &p);
+    say_reloaded(program, "accounts", n, rc == 0 ? NULL : &p);
 }
 
 static void on_hangup(uv_signal_t *handle, int signum)
@@ -141,13 +167,18 @@ static void on_hangup(uv_signal_t *handle, int signum)
     struct program *program = handle->data;
 
     (void)signum;
-    if (program->server == NULL || !cmd_certs_is_given(program->certs)) {
+    if (program->server == NULL || !program->has_watch) {
         cmd_log_say(&program->log, INLETS_LOG_INFO, "SIGHUP is ignored", "why",
-                    "there are no certificates to read", NULL);
+                    "there are no certificates or accounts to read", NULL);
         return;
     }
     cmd_notify_reloading(program->notify);
-    reload_certs(program);
+    if (cmd_certs_is_given(program->certs)) {
+        reload_certs(program);
+    }
+    if (program->accounts != NULL) {
+        reload_accounts(program);
+    }
     cmd_notify_ready(program->notify);
 }
 
@@ -155,13 +186,20 @@ static void on_watch(uv_timer_t *handle)
 {
     struct program *program = handle->data;
 
-    if (program->server != NULL &&
-        cmd_certs_stamp(program->certs) != program->stamp) {
+    if (program->server == NULL) {
+        return;
+    }
+    if (cmd_certs_is_given(program->certs) &&
+        cmd_certs_stamp(program->certs) != program->certs_stamp) {
         reload_certs(program);
+    }
+    if (program->accounts != NULL &&
+        cmd_file_stamp(0, program->accounts) != program->accounts_stamp) {
+        reload_accounts(program);
     }
 }
 
-static int watch_certs(struct program *program)
+static int watch_files(struct program *program)
 {
     int rc = uv_timer_init(&program->loop, &program->watch);
 
@@ -308,12 +346,49 @@ static int load_certs(struct program *program,
         return 0;
     }
     cmd_certs_files(program->certs, program->reread);
-    program->stamp = cmd_certs_stamp(program->certs);
+    program->certs_stamp = cmd_certs_stamp(program->certs);
     if (cmd_certs_load(program->certs, program->server, &n, &p) != 0) {
         cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
         return -1;
     }
-    return watch_certs(program);
+    return 0;
+}
+
+static int load_accounts(struct program *program,
+                         const struct cmd_server_options *o)
+{
+    struct cmd_problem p;
+    size_t n, at = 0;
+
+    program->accounts = o->accounts;
+    if (program->accounts == NULL) {
+        return 0;
+    }
+    while (program->reread[at] != NULL) {
+        at++;
+    }
+    program->reread[at] = program->accounts;
+    program->accounts_stamp = cmd_file_stamp(0, program->accounts);
+    if (cmd_accounts_load(program->accounts, program->server, &n, &p) != 0) {
+        cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
+        return -1;
+    }
+    if (n == 0) {
+        cmd_log_say(&program->log, INLETS_LOG_WARN,
+                    "there is no account yet: inlets-server account add makes "
+                    "one",
+                    "file", program->accounts, NULL);
+    }
+    return 0;
+}
+
+static int load_files(struct program *program,
+                      const struct cmd_server_options *o)
+{
+    if (load_certs(program, o) != 0 || load_accounts(program, o) != 0) {
+        return -1;
+    }
+    return program->reread[0] == NULL ? 0 : watch_files(program);
 }
 
 /* Root opened what its successor cannot: certificates that were renewed would
@@ -380,7 +455,7 @@ static int start(struct program *program, const struct cmd_server_options *o)
         cmd_process_fail(&program->log, PROGRAM, "cannot start: %s",
                          inlets_strerror(err));
     } else {
-        err = load_certs(program, o);
+        err = load_files(program, o);
         if (err == 0) {
             err = listen_all(program, o);
         }
@@ -437,8 +512,13 @@ int main(int argc, char **argv)
     struct cmd_sockets handed;
     struct cmd_problem problem, socket_problem;
     int status = CMD_EXIT_OK;
-    int sockets = cmd_sockets_take(&handed, &socket_problem);
+    int sockets;
 
+    if (argc > 1 && strcmp(argv[1], "account") == 0) {
+        cmd_secret_free(env_token);
+        return cmd_account_main(argc, argv);
+    }
+    sockets = cmd_sockets_take(&handed, &socket_problem);
     cmd_process_prepare();
     inlets_server_opts_init(&opts);
     if (cmd_server_options_parse(&o, &opts, argc, argv, env_token, &problem) !=

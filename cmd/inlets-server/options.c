@@ -22,6 +22,8 @@ const char cmd_server_help[] =
     "                         listen on one address; else all, IPv4 and IPv6\n"
     "  -f, --token-from FILE  the secret that clients must show, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
+    "      --accounts FILE    who may serve what; see inlets-server account "
+    "--help\n"
     "      --allow-anyone-to-serve-any-host   DANGER: clients need no secret\n"
     "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
     "      --tunnel-path PATH where clients connect; /tunnel\n"
@@ -37,7 +39,7 @@ const char cmd_server_help[] =
     "  -v, --version; -h, --help\n"
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
-    "SIGUSR1: clients make fresh connections; SIGHUP: certificates are read.\n"
+    "SIGUSR1: clients make fresh connections; SIGHUP: files are read again.\n"
     "Examples:\n"
     "  inlets-server --port 80 --tls-port 443 --tls-dir certs -f token.txt\n"
     "More: man inlets-server\n";
@@ -197,6 +199,7 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"token", 't', CMD_FLAG_SECRET, &o->token},
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
+        {"accounts", 0, CMD_FLAG_ONCE, &o->accounts},
         {"print-token", 0, CMD_FLAG_BOOL, &o->print_token},
         {"allow-anyone-to-serve-any-host", 0, CMD_FLAG_BOOL, &o->allow_anyone},
         {"tunnel-path", 0, CMD_FLAG_STRING, &s->tunnel_path},
@@ -249,7 +252,12 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
 static int check_token(const struct cmd_server_options *o,
                        struct cmd_problem *p)
 {
-    if (o->token != NULL || o->allow_anyone ||
+    if (o->accounts != NULL && o->allow_anyone) {
+        return cmd_problem_set(p, "--accounts says who may open tunnels, and "
+                                  "--allow-anyone-to-serve-any-host that "
+                                  "everybody may; keep one");
+    }
+    if (o->token != NULL || o->accounts != NULL || o->allow_anyone ||
         cmd_address_is_loopback(o->plan.control_addr)) {
         return 0;
     }
@@ -258,6 +266,7 @@ static int check_token(const struct cmd_server_options *o,
         "without a token, whoever reaches port %d can serve any host.\n"
         "One of these is needed:\n"
         "  --token-from FILE                 a secret that clients must show\n"
+        "  --accounts FILE                   a token for each of several\n"
         "  --control-addr 127.0.0.1          clients of this machine only\n"
         "  --allow-anyone-to-serve-any-host  if that is what you want",
         o->plan.control_port);

@@ -18,7 +18,7 @@ extern "C" {
     X(EINVAL, 2, "invalid argument")                                           \
     X(EPROTO, 3, "the peer broke the protocol")                                \
     X(EAUTH, 4, "not authorised: the token was refused")                       \
-    X(EFORBIDDEN, 5, "this account may not serve this host")                   \
+    X(EFORBIDDEN, 5, "this is not permitted to this account")                  \
     X(ECONFLICT, 6, "already defined")                                         \
     X(ENOROUTE, 7, "no endpoint is defined for this host and path")            \
     X(EUNAVAILABLE, 8, "no client serves this host now")                       \
@@ -38,7 +38,7 @@ extern "C" {
     X(EEXPECT, 22, "this expectation cannot be met")                           \
     X(EDNS, 23, "the name could not be resolved")                              \
     X(ENETWORK, 24, "the network or host cannot be reached")                   \
-    X(EGOAWAY, 25, "shutting down")                                \
+    X(EGOAWAY, 25, "shutting down")                                            \
     X(EADDRINUSE, 26, "the address is already in use")                         \
     X(EADDRNOTAVAIL, 27, "the address is not one of this machine's")           \
     X(EPERM, 28, "the operating system does not permit it")                    \
@@ -53,12 +53,14 @@ extern "C" {
     X(ETLS, 37, "the TLS handshake failed, or its peer broke the protocol")    \
     X(ECERT, 38, "the certificate of the other side is not trusted")           \
     X(EPROXY, 39, "the proxy did not open a tunnel")                           \
-    X(EPROXYAUTH, 40, "the proxy wants a user and password, or other ones")
+    X(EPROXYAUTH, 40, "the proxy wants a user and password, or other ones")    \
+    X(ENOHOST, 41, "no account may serve this host")                           \
+    X(ETOOMANY, 42, "too many failed attempts: wait a minute")
 
 #define INLETS_ERR_ENUM_(name, number, text) INLETS_##name = -(number),
 enum inlets_err {
     INLETS_OK = 0,
-    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -41
+    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -43
 };
 #undef INLETS_ERR_ENUM_
 

@@ -2,6 +2,7 @@
 #ifndef INLETS_INLETS_H
 #define INLETS_INLETS_H
 
+#include <inlets/accounts.h>
 #include <inlets/alloc.h>
 #include <inlets/certificate.h>
 #include <inlets/client.h>

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Two objects that wake each other for ever must not keep the clock and the
  * sockets from everybody else: what is left after so many rounds waits for
@@ -78,6 +79,12 @@ void inl_env_enter(struct inl_env *env)
     if (env->ops->enter != NULL) {
         env->ops->enter(env);
     }
+}
+
+int64_t inl_env_wall_s(struct inl_env *env)
+{
+    return env->ops->wall_s != NULL ? env->ops->wall_s(env)
+                                    : (int64_t)time(NULL);
 }
 
 void inl_env_later(struct inl_env *env, struct inl_later *later)

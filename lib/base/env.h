@@ -43,6 +43,8 @@ struct inl_env_ops {
     /* A public function was called, perhaps from outside a turn: bring now_ms
      * up to date. May be NULL. */
     void (*enter)(struct inl_env *env);
+    /* Seconds since 1970. May be NULL: the system's. */
+    int64_t (*wall_s)(struct inl_env *env);
 };
 
 struct inl_env {
@@ -83,6 +85,9 @@ void inl_env_put(struct inl_env *env, struct inl_list *queue,
 
 /* For what the user calls: the last turn may be long ago. */
 void inl_env_enter(struct inl_env *env);
+
+/* Seconds since 1970, by a clock that may jump: only for what people date. */
+int64_t inl_env_wall_s(struct inl_env *env);
 
 /* Ends a turn: runs `later` and flushes dirty links until nothing is left
  * (or, after 1000 rounds, asks for another turn for the rest). */

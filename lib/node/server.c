@@ -177,6 +177,7 @@ static int init(struct inlets_server *server, struct uv_loop_s *loop)
     inl_list_init(&server->proxied);
     init_crowd(server, &server->visitors);
     init_crowd(server, &server->callers);
+    inl_server_accounts_init(server);
     inl_timer_init(&server->drain_timer, drain_poll);
     inl_router_init(&server->router, env);
     server->router.stick = stick_of(&server->opts);
@@ -193,6 +194,7 @@ static void free_server(struct inlets_server *server)
     inl_server_tls_free(server);
     inl_cidr_set_fini(&server->trusted);
     inl_error_pages_fini(&server->pages);
+    inl_server_accounts_fini(server);
     inl_token_wipe(&server->token);
     inl_free(server);
 }
@@ -354,6 +356,7 @@ void inlets_server_close(struct inlets_server *server, void (*cb)(void *user),
     server->close_cb = cb;
     server->close_user = user;
     inl_timer_off(inl_server_env(server), &server->drain_timer);
+    inl_timer_off(inl_server_env(server), &server->accounts_timer);
     inl_server_stop_listening(server, true);
     inl_proxied_close(&server->proxied);
     if (server->tls != NULL) {

@@ -2,7 +2,8 @@
  *
  *   server.c          the public functions, options, life
  *   server_fronts.c   what listens, and what becomes of who connects
- *   server_clients.c  who may be a client; their endpoints to the router
+ *   server_accounts.c who may be a client, and how much of one
+ *   server_clients.c  the clients' endpoints to the router
  *   server_tls.c      certificates
  */
 #ifndef INL_NODE_SERVER_H
@@ -13,7 +14,9 @@
 #include "net/listen.h"
 #include "net/loop.h"
 #include "proto/credentials.h"
+#include "relay/accounts.h"
 #include "relay/answer.h"
+#include "relay/attempts.h"
 #include "relay/failover.h"
 #include "relay/gate.h"
 #include "relay/local.h"
@@ -54,6 +57,9 @@ struct inlets_server {
     struct inlets_server_opts opts; /* strings are NULL but these two: */
     char *tunnel_path, *upgrades;   /* owned; upgrades may be NULL */
     struct inl_token token;
+    struct inl_accounts accounts;
+    struct inl_timer accounts_timer; /* runs while some have a date */
+    struct inl_attempts attempts;    /* of clients */
     struct inl_router router;
     struct inl_failover failover;
     struct inl_local control;  /* /healthz, /readyz, nothing else */
@@ -93,7 +99,19 @@ static inline struct inl_env *inl_server_env(struct inlets_server *server)
 /* server_clients.c */
 void inl_server_gate_init(struct inlets_server *server);
 int inl_server_open_tunnel(void *user, struct inl_link *link,
-                           const struct inlets_head *head);
+                           const struct inlets_head *head,
+                           const char **ret_why);
+
+/* server_accounts.c. The first four: ops of the gate. */
+int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
+                         const struct inlets_head *head,
+                         struct inl_gate_identity *ret_shown,
+                         const char **ret_why);
+int inl_server_admit(struct inl_gate_client *c, const char **ret_why);
+void inl_server_forget(struct inl_gate_client *c);
+int inl_server_admit_stream(struct inl_gate_client *c);
+void inl_server_accounts_init(struct inlets_server *server);
+void inl_server_accounts_fini(struct inlets_server *server);
 
 /* server_fronts.c. user: the front. for_all: clients' ports, too, which may
  * stay during a drain: a client that loses its websocket while its last

@@ -37,10 +37,18 @@ static int on_route(struct inl_gate_client *c, struct inl_target *target,
                     struct inlets_slice text, struct inlets_slice *ret_text)
 {
     struct inlets_server *server = server_of(c->gate);
-    int err;
+    int err = 0;
 
-    (void)ret_text;
     target->session = c->session->id;
+    if (c->account != NULL &&
+        !inl_account_owns(&server->accounts, c->account, endpoint)) {
+        inl_log(inl_server_env(server), INLETS_LOG_WARN, "endpoint refused",
+                INL_KV("endpoint", shown(text)),
+                INL_KV("account", inl_str(c->shown.account)),
+                INL_KN("session", c->session->id));
+        *ret_text = INL_LIT("this account may not serve this host");
+        return INLETS_EFORBIDDEN;
+    }
     err = inl_router_add(&server->router, endpoint, target);
     if (err == 0) {
         inl_log(inl_server_env(server), INLETS_LOG_INFO, "endpoint up",
@@ -82,42 +90,22 @@ static void on_tune(struct inl_gate *g, struct inl_link *link)
     }
 }
 
-/* Exactly one Authorization field, and the right one. There is one account. */
-static int on_authorise(struct inl_gate *g, const struct inlets_head *head,
-                        struct inlets_slice *ret_account)
-{
-    const struct inlets_server *server = server_of(g);
-    struct inlets_slice shown_token = {NULL, 0};
-    unsigned seen = 0;
-
-    (void)ret_account;
-    if (!server->token.is_set) {
-        return 0; /* loopback, or the user said that anyone may */
-    }
-    for (size_t i = 0; i < head->nfields; i++) {
-        if (inl_slice_eq_case(head->fields[i].name, INL_LIT("authorization"))) {
-            shown_token = head->fields[i].value;
-            seen++;
-        }
-    }
-    return inl_token_matches(&server->token, shown_token) && seen == 1
-               ? 0
-               : INLETS_EAUTH;
-}
-
 static const struct inl_gate_ops gate_ops = {
-    .authorise = on_authorise,
+    .authorise = inl_server_authorise,
+    .admit = inl_server_admit,
+    .forget = inl_server_forget,
+    .stream = inl_server_admit_stream,
     .tune = on_tune,
     .route = on_route,
     .unroute = on_unroute,
 };
 
 int inl_server_open_tunnel(void *user, struct inl_link *link,
-                           const struct inlets_head *head)
+                           const struct inlets_head *head, const char **ret_why)
 {
     struct inlets_server *server = user;
 
-    return inl_gate_open(&server->gate, link, head);
+    return inl_gate_open(&server->gate, link, head, ret_why);
 }
 
 void inl_server_gate_init(struct inlets_server *server)

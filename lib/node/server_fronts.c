@@ -119,6 +119,17 @@ static bool is_probe(struct inlets_slice path)
            inl_slice_eq(path, INL_LIT("/readyz"));
 }
 
+/* A host that a client may serve one day, or one that none ever will? */
+static int why_no_route(const struct inlets_server *server,
+                        const struct inl_request *req)
+{
+    return !server->accounts.is_set || server->token.is_set ||
+                   inl_accounts_may_serve(&server->accounts, req->host,
+                                          req->path)
+               ? INLETS_ENOROUTE
+               : INLETS_ENOHOST;
+}
+
 /* On a port for both, visitors' paths go first: the probes answer only where
  * no client serves the host. A client of ours at the wrong path or port is
  * told so (404) instead of "come back later". */
@@ -140,7 +151,7 @@ static int front_open(struct inl_service *s, const struct inl_request *req,
          ((f->what & INLETS_LISTEN_TUNNELS) != 0 && is_probe(req->path)))) {
         err = inl_service_open(&server->control.service, req, caller);
     }
-    return err;
+    return err == INLETS_ENOROUTE ? why_no_route(server, req) : err;
 }
 
 static const struct inl_service_ops front_ops = {.open = front_open};
@@ -251,7 +262,8 @@ static bool needs_token(const struct inlets_server *server,
                         const struct inl_front *f)
 {
     return (f->what & INLETS_LISTEN_TUNNELS) != 0 && !server->token.is_set &&
-           !server->opts.allow_anyone && !inl_listener_is_loopback(f->listener);
+           !server->accounts.is_set && !server->opts.allow_anyone &&
+           !inl_listener_is_loopback(f->listener);
 }
 
 /* On an address or, when that is NULL, a listening socket. */

@@ -45,20 +45,25 @@ static bool take_bearer(struct inlets_slice value,
     return is_bearer && secret.len > 0;
 }
 
-bool inl_token_matches(const struct inl_token *t, struct inlets_slice value)
+bool inl_bearer_digest(struct inlets_slice value,
+                       uint8_t digest[INL_SHA256_LEN])
 {
-    uint8_t digest[INL_SHA256_LEN];
     struct inlets_slice secret;
     bool fine = take_bearer(value, &secret);
-    bool equal;
 
     if (secret.len > MAX_PRESENTED) {
         fine = false;
         secret.len = MAX_PRESENTED;
     }
-    /* Whatever is wrong by now, hash and compare: one cost for all. */
-    fine = inl_sha256(secret, digest) == 0 && fine;
-    equal = inl_equal_constant_time(digest, t->digest, sizeof(digest));
-    inl_wipe(digest, sizeof(digest));
-    return fine && t->is_set && equal;
+    /* Whatever is wrong by now, it is hashed: one cost for all. */
+    memset(digest, 0, INL_SHA256_LEN);
+    return inl_sha256(secret, digest) == 0 && fine;
+}
+
+bool inl_token_matches(const struct inl_token *t,
+                       const uint8_t digest[INL_SHA256_LEN])
+{
+    bool equal = inl_equal_constant_time(digest, t->digest, INL_SHA256_LEN);
+
+    return t->is_set && equal;
 }

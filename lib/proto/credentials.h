@@ -16,8 +16,12 @@ struct inl_token {
 /* 0 or INLETS_EINTERNAL. */
 int inl_token_set(struct inl_token *t, struct inlets_slice secret);
 void inl_token_wipe(struct inl_token *t);
-/* Is `value` (of one Authorization field) "Bearer SECRET"? The cost does not
- * depend on what is wrong with it. */
-bool inl_token_matches(const struct inl_token *t, struct inlets_slice value);
+/* The digest of SECRET in "Bearer SECRET", the value of one Authorization
+ * field; false: there is none. Its cost does not depend on what is wrong with
+ * it. */
+bool inl_bearer_digest(struct inlets_slice value,
+                       uint8_t digest[INL_SHA256_LEN]);
+bool inl_token_matches(const struct inl_token *t,
+                       const uint8_t digest[INL_SHA256_LEN]);
 
 #endif

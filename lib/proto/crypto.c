@@ -65,6 +65,13 @@ int inl_sha256(struct inlets_slice data, uint8_t out[INL_SHA256_LEN])
     return hash(PSA_ALG_SHA_256, data, out, INL_SHA256_LEN);
 }
 
+int inl_crypto_random(void *ptr, size_t n)
+{
+    return inl_crypto_init() == 0 && psa_generate_random(ptr, n) == PSA_SUCCESS
+               ? 0
+               : INLETS_EINTERNAL;
+}
+
 bool inl_equal_constant_time(const void *a, const void *b, size_t n)
 {
     const volatile uint8_t *p = a;

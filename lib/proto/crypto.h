@@ -15,6 +15,8 @@
 int inl_crypto_init(void);
 int inl_sha1(struct inlets_slice data, uint8_t out[INL_SHA1_LEN]);
 int inl_sha256(struct inlets_slice data, uint8_t out[INL_SHA256_LEN]);
+/* For secrets that outlive the process; the env has the other random bytes. */
+int inl_crypto_random(void *ptr, size_t n);
 /* Compares without telling by time where they differ. */
 bool inl_equal_constant_time(const void *a, const void *b, size_t n);
 /* "Mbed TLS 3.6.6" */

@@ -10,6 +10,9 @@ unsigned inl_status_of_error(int err);
 /* A sentence for the body: names no address and no other host. */
 const char *inl_answer_text(unsigned status);
 
+/* What a client whose handshake is refused can tell its user. */
+#define INL_REASON_FIELD "Inlets-Reason"
+
 /* A body that the user wants instead of ours. */
 struct inl_error_page {
     unsigned status; /* 400..599; 4 and 5: any of that class */

@@ -27,7 +27,8 @@ struct handshake {
     struct inl_gate *gate;
     struct inl_link *link;
     struct inlets_slice key;
-    struct inlets_slice account;
+    struct inl_gate_identity shown;
+    const char *why; /* it is refused; NULL: as the error says */
 };
 
 static struct inl_env *env_of(const struct inl_gate *g)
@@ -233,6 +234,8 @@ static void on_hello(struct inl_session *s, const struct inl_hello *hello)
 
     inl_log(s->env, INLETS_LOG_INFO, "tunnel connected",
             INL_KN("session", s->id), INL_KV("remote", inl_str(c->remote)),
+            INL_KV(c->shown.account[0] == '\0' ? NULL : "account",
+                   inl_str(c->shown.account)),
             INL_KV("agent", hello->agent));
     if (c->spread_over < c->gate->spread_over) {
         tell_spread(c);
@@ -273,10 +276,21 @@ static void strike_out(struct inl_gate_client *c)
 
     inl_list_remove(&c->node);
     g->nclients--;
+    if (inl_list_linked(&c->of_account)) {
+        g->config.ops->forget(c);
+    }
     if (c->session->ticket != 0) {
         inl_map_remove(&g->by_ticket, &c->by_ticket);
     }
     inl_timer_off(env_of(g), &c->rotation);
+}
+
+static int on_stream(struct inl_session *s)
+{
+    struct inl_gate_client *c = s->owner;
+    const struct inl_gate_ops *ops = c->gate->config.ops;
+
+    return ops->stream == NULL ? 0 : ops->stream(c);
 }
 
 static void on_down(struct inl_session *s, int err)
@@ -301,6 +315,7 @@ static const struct inl_session_ops session_ops = {
     .hello = on_hello,
     .route = on_route,
     .unroute = on_unroute,
+    .stream = on_stream,
     .goaway = on_goaway,
     .lane = on_lane,
     .down = on_down,
@@ -340,15 +355,14 @@ static struct inl_session *session_new(struct inl_gate *g,
 
 static struct inl_gate_client *client_alloc(const struct handshake *h)
 {
-    struct inl_gate_client *c = inl_calloc(1, sizeof(*c) + h->account.len);
-    char *text;
+    struct inl_gate_client *c = inl_calloc(1, sizeof(*c));
 
     if (c == NULL) {
         return NULL;
     }
-    text = (char *)(c + 1);
     c->gate = h->gate;
-    c->account = inl_slice_keep(&text, h->account);
+    c->shown = h->shown;
+    inl_list_init(&c->of_account);
     c->since_ms = env_of(h->gate)->now_ms;
     c->spread_over = h->gate->nclients + 1;
     memcpy(c->remote, h->link->peer, sizeof(c->remote));
@@ -428,7 +442,14 @@ static void tune(const struct handshake *h)
 
 /* ---- handshakes ------------------------------------------------------- */
 
-static int open_session(const struct handshake *h)
+static int admit(struct inl_gate_client *c, const char **ret_why)
+{
+    const struct inl_gate_ops *ops = c->gate->config.ops;
+
+    return ops->admit == NULL ? 0 : ops->admit(c, ret_why);
+}
+
+static int open_session(struct handshake *h)
 {
     struct inl_gate *g = h->gate;
     struct inl_gate_client *c;
@@ -441,7 +462,10 @@ static int open_session(const struct handshake *h)
     if (c == NULL) {
         return INLETS_ENOMEM;
     }
-    err = put_101(h, NULL);
+    err = admit(c, &h->why);
+    if (err == 0) {
+        err = put_101(h, NULL);
+    }
     if (err == 0) {
         tune(h);
         if (inl_session_attach(c->session, h->link) == 0) {
@@ -477,6 +501,7 @@ static int take(const struct handshake *h, struct inl_gate_client *c,
     if (inl_session_take(c->session, h->link, shown, answer) != 0) {
         drop_link(h->link);
     } else {
+        c->shown = h->shown;
         note_taken(c, h->link, shown->lane, is_new);
     }
     return 0;
@@ -490,7 +515,7 @@ static int take_ticket(const struct handshake *h,
     struct inl_ticket answer;
     int err;
 
-    if (c == NULL || !inl_slice_eq(c->account, h->account)) {
+    if (c == NULL || strcmp(c->shown.account, h->shown.account) != 0) {
         return INLETS_EUNAVAILABLE;
     }
     err = inl_session_check_ticket(c->session, shown, &answer);
@@ -501,7 +526,7 @@ static int take_ticket(const struct handshake *h,
     return err;
 }
 
-static int let_in(const struct handshake *h, const struct inlets_head *head)
+static int let_in(struct handshake *h, const struct inlets_head *head)
 {
     struct inl_ticket shown;
     int err = inl_ticket_find(head, &shown);
@@ -530,11 +555,11 @@ bool inl_gate_is_client(const struct inlets_head *head)
 }
 
 int inl_gate_open(struct inl_gate *g, struct inl_link *link,
-                  const struct inlets_head *head)
+                  const struct inlets_head *head, const char **ret_why)
 {
     struct handshake h = {.gate = g, .link = link};
     /* Before anything is said about the rest. */
-    int err = g->config.ops->authorise(g, head, &h.account);
+    int err = g->config.ops->authorise(g, link, head, &h.shown, &h.why);
 
     if (err == 0) {
         err = inl_ws_check_request(head, &h.key);
@@ -544,6 +569,8 @@ int inl_gate_open(struct inl_gate *g, struct inl_link *link,
     } else if (err == 0) {
         err = g->closed ? INLETS_EGOAWAY : let_in(&h, head);
     }
+    *ret_why = h.why;
+    inl_wipe(&h.shown, sizeof(h.shown));
     return err;
 }
 
@@ -586,6 +613,14 @@ size_t inl_gate_nstreams(struct inl_gate *g)
             inl_container(n, struct inl_gate_client, node)->session);
     }
     return nstreams;
+}
+
+/* The goodbye says why; the websockets end behind it. */
+void inl_gate_expel(struct inl_gate_client *c, int err,
+                    struct inlets_slice text)
+{
+    inl_session_drain(c->session, err, text);
+    inl_session_close(c->session, err);
 }
 
 void inl_gate_close(struct inl_gate *g)

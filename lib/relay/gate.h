@@ -10,6 +10,7 @@
 #ifndef INL_RELAY_GATE_H
 #define INL_RELAY_GATE_H
 
+#include "proto/json_accounts.h"
 #include "relay/session.h"
 
 /* From this many clients on they are spread over N / 50 seconds when the
@@ -18,7 +19,15 @@
 #define INL_GATE_SPREAD_CLIENTS 50u
 #define INL_GATE_SPREAD_MS_EACH 20u
 
+struct inl_account;
 struct inl_gate;
+
+/* Whose handshake it is. */
+struct inl_gate_identity {
+    char account[INL_ACCOUNT_NAME_MAX + 1]; /* "": the only one there is */
+    uint8_t proof[INL_SHA256_LEN];          /* digest of what showed it */
+    struct inl_ip from;                     /* where it came from */
+};
 
 /* A client: a session that came through the gate. */
 struct inl_gate_client {
@@ -36,16 +45,26 @@ struct inl_gate_client {
         uint64_t at_ms;
     } lost[INL_SESSION_LANES];
     unsigned nlost;
-    char remote[64];             /* of its newest websocket */
-    struct inlets_slice account; /* points behind the struct */
+    char remote[64];                /* of its newest websocket */
+    struct inl_gate_identity shown; /* by its newest handshake */
+    struct inl_account *account;    /* the owner's; NULL: it has none */
+    struct inl_list of_account; /* the owner's; linked: `forget` is called */
 };
 
 struct inl_gate_ops {
-    /* Whose handshake is it? 0, and the account in *ret_account, which is
-     * copied (empty: the only one there is); or INLETS_EAUTH,
-     * INLETS_EFORBIDDEN. Asked for every websocket, first of all. */
-    int (*authorise)(struct inl_gate *g, const struct inlets_head *head,
-                     struct inlets_slice *ret_account);
+    /* Whose handshake is it? 0, or INLETS_EAUTH, INLETS_EFORBIDDEN,
+     * INLETS_ETOOMANY, with better words (static) or without. Asked for every
+     * websocket, first of all. */
+    int (*authorise)(struct inl_gate *g, const struct inl_link *link,
+                     const struct inlets_head *head,
+                     struct inl_gate_identity *ret_shown, const char **ret_why);
+    /* A new client, before its 101: may it come (too)? It may link itself by
+     * of_account. INLETS_ELIMIT. May be NULL. */
+    int (*admit)(struct inl_gate_client *c, const char **ret_why);
+    /* It is no client any more. May be NULL if admit is. */
+    void (*forget)(struct inl_gate_client *c);
+    /* A visitor wants a stream of it: 0, or why not. May be NULL. */
+    int (*stream)(struct inl_gate_client *c);
     /* A link that is about to carry a lane. May be NULL. */
     void (*tune)(struct inl_gate *g, struct inl_link *link);
     /* As in inl_session_ops. goaway and down may be NULL. */
@@ -93,7 +112,7 @@ void inl_gate_fini(struct inl_gate *g);
  * INLETS_EBADMESSAGE (also a malformed ticket); INLETS_EUNAVAILABLE (a ticket
  * for a lane above 0 that is not taken); INLETS_EGOAWAY; INLETS_ENOMEM. */
 int inl_gate_open(struct inl_gate *g, struct inl_link *link,
-                  const struct inlets_head *head);
+                  const struct inlets_head *head, const char **ret_why);
 
 /* Is it one of ours who asks, whatever else is wrong with the request? Who
  * names no subprotocol may be a browser's websocket. */
@@ -107,6 +126,9 @@ void inl_gate_drain(struct inl_gate *g, struct inlets_slice text);
 /* Requests in flight of all clients, also of those that have no websocket
  * now. */
 size_t inl_gate_nstreams(struct inl_gate *g);
+/* Ends one: it may not go on (err, text). Requests in flight end with it. */
+void inl_gate_expel(struct inl_gate_client *c, int err,
+                    struct inlets_slice text);
 /* Ends all sessions now; `down` follows for each. */
 void inl_gate_close(struct inl_gate *g);
 

@@ -84,6 +84,8 @@ struct inl_session_ops {
     /* Opener: it is taken back (also for all, before `down`). */
     void (*unroute)(struct inl_session *s, struct inl_target *target,
                     struct inlets_slice endpoint_text);
+    /* Opener: a visitor wants a stream: 0, or why not. May be NULL. */
+    int (*stream)(struct inl_session *s);
     /* Answerer: what the server said to our ROUTE. */
     void (*routed)(struct inl_session *s, uint32_t route, int err,
                    struct inlets_slice text);

@@ -174,6 +174,9 @@ static int route_open(struct inl_service *service,
     struct inl_stream *st;
     int err = may_open(s, &sl);
 
+    if (err == 0 && s->ops->stream != NULL) {
+        err = s->ops->stream(s);
+    }
     if (err != 0) {
         return err;
     }

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/slice.h"
+#include "relay/answer.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -53,6 +54,20 @@ static int take_ticket(struct inl_uplink *u, const struct inlets_head *head)
     return u->answered ? 0 : INLETS_EHANDSHAKE;
 }
 
+/* In the server's own words, for the log. */
+static void note_reason(struct inl_uplink *u, const struct inlets_head *head)
+{
+    struct inlets_slice text = inl_head_find(head, INL_LIT(INL_REASON_FIELD));
+    size_t n = 0;
+
+    for (; n < text.len && n + 1 < sizeof(u->dial.said); n++) {
+        char c = text.ptr[n];
+
+        u->dial.said[n] = c >= 0x20 && c <= 0x7e ? c : '?';
+    }
+    u->dial.said[n] = '\0';
+}
+
 static void on_head(struct inl_http1 *h, const struct inlets_head *head,
                     void *user)
 {
@@ -67,8 +82,10 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
         }
         u->switched = u->err == 0;
     } else if (head->status >= 200) {
+        note_reason(u, head);
         u->err = head->status == 401   ? INLETS_EAUTH
                  : head->status == 403 ? INLETS_EFORBIDDEN
+                 : head->status == 429 ? INLETS_ETOOMANY
                                        : INLETS_EHANDSHAKE;
     }
 }

@@ -20,10 +20,11 @@ struct inl_visitor_config {
     /* A websocket upgrade of exactly this path goes to open_tunnel, before
      * any routing. Empty: this address takes no tunnels. open_tunnel gets
      * the link with whatever machine it sets, or refuses with an error
-     * (INLETS_EAUTH: 401, INLETS_EVERSION: 426, ...). */
+     * (INLETS_EAUTH: 401, INLETS_EVERSION: 426, ...) and, where it has better
+     * words than the error's, with a static text. */
     struct inlets_slice tunnel_path;
     int (*open_tunnel)(void *user, struct inl_link *link,
-                       const struct inlets_head *head);
+                       const struct inlets_head *head, const char **ret_why);
     void *user;
 
     /* Proxies in front of us, whose word about a visitor counts; NULL: none.

@@ -67,13 +67,13 @@ static struct inlets_slice our_words(unsigned status, struct inlets_slice id,
     return inl_slice(text, (size_t)n);
 }
 
-/* page: the user's, NULL: our own words. */
+/* page: the user's, NULL: our own words. reason: for a client; may be NULL. */
 static void write_answer(struct inl_visitor *v, unsigned status,
                          struct inlets_slice id, bool is_head,
-                         const struct inl_error_page *page)
+                         const struct inl_error_page *page, const char *reason)
 {
     char date[INL_DATE_TEXT], text[256];
-    struct inlets_field fields[4] = {
+    struct inlets_field fields[5] = {
         {INL_LIT("Content-Type"), INL_LIT("text/plain; charset=utf-8")},
         {INL_LIT("Date"), inl_date_now(date)}};
     struct inlets_head head = {
@@ -85,6 +85,10 @@ static void write_answer(struct inl_visitor *v, unsigned status,
         fields[0].value = page->type;
         fields[head.nfields++] =
             (struct inlets_field){INL_LIT("X-Request-Id"), id};
+    }
+    if (reason != NULL) {
+        fields[head.nfields++] =
+            (struct inlets_field){INL_LIT(INL_REASON_FIELD), inl_str(reason)};
     }
     if (put_answer(v, &head, is_head,
                    page != NULL ? page->body : our_words(status, id, text)) !=
@@ -118,7 +122,7 @@ static const struct inl_error_page *page_of(const struct inl_visitor *v,
 static void refuse(struct inl_visitor *v, unsigned status,
                    struct inlets_slice id, const struct inl_error_page *page)
 {
-    write_answer(v, status, id, inl_http1_is_head(&v->http), page);
+    write_answer(v, status, id, inl_http1_is_head(&v->http), page, NULL);
     inl_visitor_leave(v);
 }
 
@@ -142,7 +146,8 @@ void inl_visitor_refuse_tunnel(struct inl_visitor *v, unsigned status,
     inl_log(v->env, INLETS_LOG_WARN, "tunnel refused", INL_KV("id", id),
             INL_KN("status", status), INL_KV("why", inl_str(why)),
             INL_KV("remote", inl_str(v->link->peer_ip)));
-    refuse(v, status, id, NULL);
+    write_answer(v, status, id, false, NULL, why);
+    inl_visitor_leave(v);
 }
 
 void inl_visitor_turn_away(struct inl_visitor *v,
@@ -178,7 +183,8 @@ void inl_visitor_answer_status(struct inl_visitor *v, int err, unsigned status)
     if (!x->request_done && !x->no_request_body) {
         x->keep_alive = false; /* the rest of the body would follow */
     }
-    write_answer(v, x->status, x->id, x->is_head, page_of(v, x->status));
+    write_answer(v, x->status, x->id, x->is_head, page_of(v, x->status),
+                 NULL);
     x->responded = x->response_done = true;
     if (v->state == INL_VISITOR_BUSY) {
         inl_visitor_exchange_over(v);

@@ -399,7 +399,8 @@ static const char *why_no_tunnel(int err)
 
 static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
 {
-    int err = v->config->open_tunnel(v->config->user, v->link, head);
+    const char *why = NULL;
+    int err = v->config->open_tunnel(v->config->user, v->link, head, &why);
 
     if (err == 0) {
         v->hand_over = true;
@@ -407,7 +408,7 @@ static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
     }
     inl_visitor_refuse_tunnel(
         v, err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
-        why_no_tunnel(err));
+        why != NULL ? why : why_no_tunnel(err));
 }
 
 /* That of a proxy in front of us, when it said so. */

@@ -7,6 +7,7 @@
 #include "base/slice.h"
 #include "proto/http1.h"
 #include <inlets/err.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +18,17 @@ static struct world_exit *exit_of(const struct inl_gate *g)
     return g->config.owner;
 }
 
-static int exit_authorise(struct inl_gate *g, const struct inlets_head *head,
-                          struct inlets_slice *ret_account)
+static int exit_authorise(struct inl_gate *g, const struct inl_link *link,
+                          const struct inlets_head *head,
+                          struct inl_gate_identity *ret_shown,
+                          const char **ret_why)
 {
     struct inlets_slice account = inl_head_find(head, INL_LIT("World-Account"));
 
-    *ret_account = account;
+    (void)link;
+    (void)ret_why;
+    (void)snprintf(ret_shown->account, sizeof(ret_shown->account), "%.*s",
+                   (int)account.len, account.ptr);
     return exit_of(g)->refuses ? INLETS_EAUTH : 0;
 }
 
@@ -71,11 +77,11 @@ static const struct inl_gate_ops exit_ops = {.authorise = exit_authorise,
                                              .down = exit_down};
 
 static int open_tunnel(void *user, struct inl_link *link,
-                       const struct inlets_head *head)
+                       const struct inlets_head *head, const char **ret_why)
 {
     struct world_exit *x = user;
 
-    return inl_gate_open(&x->gate, link, head);
+    return inl_gate_open(&x->gate, link, head, ret_why);
 }
 
 void world_exit_accept(struct world_end *e, void *user)

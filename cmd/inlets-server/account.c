@@ -1,0 +1,343 @@
+/* account.c: inlets-server account add|remove|list|rotate: changes the accounts
+ * file. Tokens go to stdout, and nothing else does; a server that runs notices
+ * by itself. Commands at the same time take turns by a lock on the folder. */
+#include "common/flags.h"
+#include "common/process.h"
+#include "inlets-server/accounts.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define PROGRAM "inlets-server"
+#define LIST_MAX 256u
+
+static const char help[] =
+    "Usage: inlets-server account add NAME --accounts FILE --host HOST [flag "
+    "...]\n"
+    "       inlets-server account rotate|remove NAME --accounts FILE\n"
+    "       inlets-server account list --accounts FILE\n"
+    "Who may open tunnels to inlets-server --accounts FILE, and serve what. A\n"
+    "server that runs takes over what changes within seconds.\n"
+    "\n"
+    "add prints the new account's token, once: FILE has its SHA-256 only.\n"
+    "      --host HOST        that it may serve: app.example.com,\n"
+    "                         *.example.com, example.com/api or *; again for "
+    "more\n"
+    "      --from CIDR        where its clients may be; again for more\n"
+    "      --expires DATE     2027-01-31, or 2027-01-31T12:00:00Z\n"
+    "      --sessions N       clients at once\n"
+    "      --streams N, --streams-per-second N   visitors' requests\n"
+    "rotate prints a new token; the one before stays valid until the next "
+    "one.\n"
+    "      --drop-old         it does not\n"
+    "remove ends the account's tunnels, too.\n"
+    "\n"
+    "Examples:\n"
+    "  inlets-server account add alice --accounts accounts.json \\\n"
+    "      --host '*.alice.example.com' > alice.token\n"
+    "  inlets-server account rotate alice --accounts accounts.json --drop-old\n"
+    "More: man inlets-server\n";
+
+struct list {
+    const char *items[LIST_MAX]; /* borrowed */
+    size_t n;
+    const char *flag;
+};
+
+struct command {
+    const char *verb, *name;
+    const char *file;
+    struct list hosts, networks;
+    const char *expires;
+    uint32_t sessions, streams, streams_per_second;
+    bool drop_old;
+    bool help;
+};
+
+static int add_item(const char *text, void *value, struct cmd_problem *p)
+{
+    struct list *list = value;
+
+    if (list->n == LIST_MAX) {
+        return cmd_problem_set(p, "more than %u of %s", LIST_MAX, list->flag);
+    }
+    list->items[list->n++] = text;
+    return 0;
+}
+
+static int read_flags(struct command *c, int argc, char **argv,
+                      struct cmd_problem *p)
+{
+    const struct cmd_flag flags[] = {
+        {"accounts", 0, CMD_FLAG_ONCE, &c->file},
+        {"host", 0, CMD_FLAG_CALL, &c->hosts, .take = add_item},
+        {"from", 0, CMD_FLAG_CALL, &c->networks, .take = add_item},
+        {"expires", 0, CMD_FLAG_ONCE, &c->expires},
+        {"sessions", 0, CMD_FLAG_LIMIT, &c->sessions},
+        {"streams", 0, CMD_FLAG_LIMIT, &c->streams},
+        {"streams-per-second", 0, CMD_FLAG_LIMIT, &c->streams_per_second},
+        {"drop-old", 0, CMD_FLAG_BOOL, &c->drop_old},
+        {"help", 'h', CMD_FLAG_STOP, &c->help},
+        {NULL}};
+
+    return cmd_flags_parse(flags, argc, argv, p);
+}
+
+static bool is_verb(const struct command *c, const char *verb)
+{
+    return strcmp(c->verb, verb) == 0;
+}
+
+static bool has_limits(const struct command *c)
+{
+    return c->hosts.n > 0 || c->networks.n > 0 || c->expires != NULL ||
+           c->sessions > 0 || c->streams > 0 || c->streams_per_second > 0;
+}
+
+static int check(const struct command *c, struct cmd_problem *p)
+{
+    bool adds = is_verb(c, "add"), lists = is_verb(c, "list");
+
+    if (!adds && !lists && !is_verb(c, "remove") && !is_verb(c, "rotate")) {
+        return cmd_problem_set(p,
+                               "account: '%.64s' is not add, rotate, remove "
+                               "or list",
+                               c->verb);
+    }
+    if (!lists && c->name == NULL) {
+        return cmd_problem_set(p, "account %s needs the NAME of an account",
+                               c->verb);
+    }
+    if (lists && c->name != NULL) {
+        return cmd_problem_set(p, "account list takes no NAME ('%.64s')",
+                               c->name);
+    }
+    if (c->file == NULL) {
+        return cmd_problem_set(p, "account %s needs --accounts FILE", c->verb);
+    }
+    if (adds && c->hosts.n == 0) {
+        return cmd_problem_set(p,
+                               "account add needs a --host that %.64s may "
+                               "serve; '*' is any",
+                               c->name);
+    }
+    if (!adds && has_limits(c)) {
+        return cmd_problem_set(p, "only account add takes hosts and limits; "
+                                  "they can be changed in the file");
+    }
+    if (c->drop_old && !is_verb(c, "rotate")) {
+        return cmd_problem_set(p, "only account rotate takes --drop-old");
+    }
+    return 0;
+}
+
+/* argv: inlets-server account VERB [NAME] flags... */
+static int parse(struct command *c, int argc, char **argv,
+                 struct cmd_problem *p)
+{
+    int at = 2;
+
+    *c = (struct command){
+        .verb = "", .hosts.flag = "--host", .networks.flag = "--from"};
+    if (at < argc && argv[at][0] != '-') {
+        c->verb = argv[at++];
+    }
+    if (at < argc && argv[at][0] != '-') {
+        c->name = argv[at++];
+    }
+    if (read_flags(c, argc - at + 1, argv + at - 1, p) != 0) {
+        return -1;
+    }
+    return c->help ? 0 : check(c, p);
+}
+
+/* ---- what they do ------------------------------------------------------- */
+
+static int no_such(const struct command *c, struct cmd_problem *p)
+{
+    return cmd_problem_set(p,
+                           "%s has no account %.64s; account list shows "
+                           "those that it has",
+                           c->file, c->name);
+}
+
+static int add(const struct command *c, struct inlets_accounts *accounts,
+               char token[INLETS_TOKEN_SIZE], struct cmd_problem *p)
+{
+    char why[INLETS_WHY_SIZE] = "";
+    struct inlets_account account;
+    int err;
+
+    inlets_account_init(&account);
+    account.name = c->name;
+    account.hosts = c->hosts.items;
+    account.nhosts = c->hosts.n;
+    account.networks = c->networks.items;
+    account.nnetworks = c->networks.n;
+    account.expires = c->expires;
+    account.sessions = c->sessions;
+    account.streams = c->streams;
+    account.streams_per_second = c->streams_per_second;
+    err = inlets_accounts_add(accounts, &account, token, why);
+    return err == 0
+               ? 0
+               : cmd_problem_set(p, "%s: %s", c->file,
+                                 *why != '\0' ? why : inlets_strerror(err));
+}
+
+static int change(const struct command *c, struct inlets_accounts *accounts,
+                  char token[INLETS_TOKEN_SIZE], struct cmd_problem *p)
+{
+    int err;
+
+    if (is_verb(c, "add")) {
+        return add(c, accounts, token, p);
+    }
+    err = is_verb(c, "remove")
+              ? inlets_accounts_remove(accounts, c->name)
+              : inlets_accounts_rotate(accounts, c->name, c->drop_old, token);
+    return err == 0 ? 0
+           : err == INLETS_ENOROUTE
+               ? no_such(c, p)
+               : cmd_problem_set(p, "%s: %s", c->file, inlets_strerror(err));
+}
+
+/* Others may be at the same file: the lock is of its folder, for the file
+ * itself is replaced. -1: not to be had. */
+static int lock_folder(const char *file)
+{
+    char copy[PATH_MAX];
+    int fd;
+
+    (void)snprintf(copy, sizeof(copy), "%s", file);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX) != 0) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int change_file(const struct command *c, char token[INLETS_TOKEN_SIZE],
+                       struct cmd_problem *p)
+{
+    struct inlets_accounts *accounts = NULL;
+    int lock = lock_folder(c->file);
+    int rc = lock < 0
+                 ? cmd_problem_set(p, "cannot lock the folder of %s: %s",
+                                   c->file, strerror(errno))
+                 : cmd_accounts_read(c->file, is_verb(c, "add"), &accounts, p);
+
+    if (rc == 0) {
+        rc = change(c, accounts, token, p);
+    }
+    if (rc == 0) {
+        rc = cmd_accounts_write(c->file, accounts, p);
+    }
+    inlets_accounts_free(accounts);
+    if (lock >= 0) {
+        (void)close(lock);
+    }
+    return rc;
+}
+
+static int say_failure(const struct cmd_problem *p)
+{
+    (void)fprintf(stderr, PROGRAM ": %s\n", p->text);
+    return CMD_EXIT_FAILED;
+}
+
+static int run_change(const struct command *c)
+{
+    char token[INLETS_TOKEN_SIZE] = "";
+    struct cmd_problem p;
+    int rc = change_file(c, token, &p);
+
+    if (rc != 0) {
+        return say_failure(&p);
+    }
+    if (is_verb(c, "remove")) {
+        (void)fprintf(stderr, "%s is removed from %s.\n", c->name, c->file);
+        return CMD_EXIT_OK;
+    }
+    if (printf("%s\n", token) < 0 || fflush(stdout) != 0) {
+        (void)cmd_problem_set(&p,
+                              "cannot print the token: %s; account rotate %s "
+                              "makes another",
+                              strerror(errno), c->name);
+        rc = say_failure(&p);
+    } else {
+        (void)fprintf(stderr,
+                      "This is the token of %s, shown only now; its client "
+                      "takes it by --token-from.\n",
+                      c->name);
+    }
+    explicit_bzero(token, sizeof(token));
+    return rc;
+}
+
+static void print_limit(const char *what, uint32_t limit)
+{
+    if (limit > 0) {
+        (void)printf("  %s %u", what, limit);
+    }
+}
+
+static void print_account(const struct inlets_account *a)
+{
+    (void)printf("%s\n  hosts", a->name);
+    for (size_t i = 0; i < a->nhosts; i++) {
+        (void)printf(" %s", a->hosts[i]);
+    }
+    (void)printf("\n  tokens %zu", a->ntokens);
+    if (a->expires != NULL) {
+        (void)printf("  expires %s", a->expires);
+    }
+    print_limit("sessions", a->sessions);
+    print_limit("streams", a->streams);
+    print_limit("streams-per-second", a->streams_per_second);
+    for (size_t i = 0; i < a->nnetworks; i++) {
+        (void)printf("%s %s", i == 0 ? "\n  from" : "", a->networks[i]);
+    }
+    (void)printf("\n");
+}
+
+static int run_list(const struct command *c)
+{
+    struct inlets_accounts *accounts;
+    struct inlets_account account;
+    struct cmd_problem p;
+
+    if (cmd_accounts_read(c->file, false, &accounts, &p) != 0) {
+        return say_failure(&p);
+    }
+    for (size_t i = 0; i < inlets_accounts_count(accounts); i++) {
+        inlets_account_init(&account);
+        inlets_accounts_get(accounts, i, &account);
+        print_account(&account);
+    }
+    inlets_accounts_free(accounts);
+    return fflush(stdout) == 0 ? CMD_EXIT_OK : CMD_EXIT_FAILED;
+}
+
+int cmd_account_main(int argc, char **argv)
+{
+    struct cmd_problem p;
+    struct command c;
+
+    if (parse(&c, argc, argv, &p) != 0) {
+        (void)fprintf(stderr, PROGRAM ": %s\nTry: " PROGRAM " account --help\n",
+                      p.text);
+        return CMD_EXIT_USAGE;
+    }
+    if (c.help) {
+        (void)fputs(help, stdout);
+        return CMD_EXIT_OK;
+    }
+    return is_verb(&c, "list") ? run_list(&c) : run_change(&c);
+}

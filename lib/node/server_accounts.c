@@ -1,0 +1,287 @@
+/* server_accounts.c: who may be a client, and how much of one: opts.token,
+ * whose holder may do anything, and the accounts (relay/accounts.h).
+ *
+ * Failure: whatever is not known, or cannot be looked up, is refused. */
+#include "node/server.h"
+
+#include "base/slice.h"
+#include "node/accounts.h"
+
+/* How often accounts with a date are looked at, by a clock that may jump. */
+#define DATES_MS 2000u
+
+static struct inlets_server *server_of(const struct inl_gate *g)
+{
+    return g->config.owner;
+}
+
+/* ---- handshakes --------------------------------------------------------- */
+
+/* Many clients may come through a proxy of ours, or from this machine. */
+static bool is_limited(const struct inlets_server *server,
+                       const struct inl_link *link)
+{
+    return !link->peer_is_loopback &&
+           !inl_cidr_set_has_text(&server->trusted, inl_str(link->peer_ip));
+}
+
+/* Exactly one Authorization field. */
+static bool find_digest(const struct inlets_head *head,
+                        uint8_t digest[INL_SHA256_LEN])
+{
+    struct inlets_slice value = {NULL, 0};
+    unsigned seen = 0;
+
+    for (size_t i = 0; i < head->nfields; i++) {
+        if (inl_slice_eq_case(head->fields[i].name, INL_LIT("authorization"))) {
+            value = head->fields[i].value;
+            seen++;
+        }
+    }
+    return inl_bearer_digest(value, digest) && seen == 1;
+}
+
+/* Both are asked, whatever the first says: unknown and wrong cost the same. */
+static int identify(const struct inlets_server *server,
+                    const struct inlets_head *head,
+                    struct inl_gate_identity *who,
+                    const struct inl_account **ret_account)
+{
+    bool is_bearer = find_digest(head, who->proof);
+    bool is_token = inl_token_matches(&server->token, who->proof);
+    const struct inl_account *account =
+        inl_accounts_by_token(&server->accounts, who->proof);
+
+    if (!is_bearer || (!is_token && account == NULL)) {
+        return INLETS_EAUTH;
+    }
+    *ret_account = account;
+    return 0;
+}
+
+static bool needs_nobody(const struct inlets_server *server)
+{
+    return !server->token.is_set && !server->accounts.is_set;
+}
+
+int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
+                         const struct inlets_head *head,
+                         struct inl_gate_identity *ret_shown,
+                         const char **ret_why)
+{
+    struct inlets_server *server = server_of(g);
+    const struct inl_account *account = NULL;
+    bool is_limited_here = is_limited(server, link);
+    int err;
+
+    if (needs_nobody(server)) {
+        return 0; /* loopback, or the user said that anyone may */
+    }
+    /* Who is no IP address is one place, the one of all zero. */
+    (void)inl_ip_parse(inl_str(link->peer_ip), &ret_shown->from);
+    if (is_limited_here &&
+        inl_attempts_wait_ms(&server->attempts, &ret_shown->from) > 0) {
+        return INLETS_ETOOMANY;
+    }
+    err = identify(server, head, ret_shown, &account);
+    if (err != 0) {
+        if (is_limited_here) {
+            inl_attempts_failed(&server->attempts, &ret_shown->from);
+        }
+        return err;
+    }
+    if (account == NULL) {
+        return 0;
+    }
+    memcpy(ret_shown->account, account->says->name,
+           strlen(account->says->name) + 1);
+    return inl_account_check(account, inl_server_env(server), ret_shown->proof,
+                             &ret_shown->from, ret_why);
+}
+
+/* A client that has lost its websocket gives way: it may have started anew. */
+static bool make_room(struct inl_account *account)
+{
+    struct inl_list *n, *tmp;
+
+    inl_list_each(&account->clients, n, tmp)
+    {
+        struct inl_gate_client *c =
+            inl_container(n, struct inl_gate_client, of_account);
+
+        if (!inl_session_is_up(c->session)) {
+            inl_server_forget(c); /* it goes at the end of the turn */
+            inl_gate_expel(c, INLETS_ELIMIT,
+                           INL_LIT("another client of this account came"));
+            return account->nclients < account->says->sessions;
+        }
+    }
+    return false;
+}
+
+int inl_server_admit(struct inl_gate_client *c, const char **ret_why)
+{
+    struct inlets_server *server = server_of(c->gate);
+    struct inl_account *account =
+        inl_accounts_find(&server->accounts, c->shown.account);
+
+    if (account == NULL) {
+        return 0;
+    }
+    if (account->says->sessions > 0 &&
+        account->nclients >= account->says->sessions && !make_room(account)) {
+        *ret_why = "this account has as many clients as it may have";
+        return INLETS_ELIMIT;
+    }
+    c->account = account;
+    inl_account_join(account, &c->of_account);
+    return 0;
+}
+
+void inl_server_forget(struct inl_gate_client *c)
+{
+    inl_account_leave(c->account, &c->of_account);
+    c->account = NULL;
+}
+
+/* ---- streams ------------------------------------------------------------ */
+
+static size_t count_streams(const struct inl_account *account)
+{
+    struct inl_list *n;
+    size_t sum = 0;
+
+    for (n = account->clients.next; n != &account->clients; n = n->next) {
+        sum += inl_session_nstreams(
+            inl_container(n, struct inl_gate_client, of_account)->session);
+    }
+    return sum;
+}
+
+int inl_server_admit_stream(struct inl_gate_client *c)
+{
+    struct inl_account *account = c->account;
+    const char *limit = NULL;
+    int err;
+
+    if (account == NULL) {
+        return 0;
+    }
+    err = inl_account_begin_stream(
+        account, c->session->env,
+        account->says->streams > 0 ? count_streams(account) : 0, &limit);
+    if (err != 0) {
+        inl_log(c->session->env, INLETS_LOG_INFO, "request refused",
+                INL_KV("account", inl_str(account->says->name)),
+                INL_KV("limit", inl_str(limit)));
+    }
+    return err;
+}
+
+/* ---- changes ------------------------------------------------------------ */
+
+static void expel(struct inl_gate_client *c, int err, const char *why)
+{
+    inl_log(c->session->env, INLETS_LOG_WARN, "tunnel ended",
+            INL_KN("session", c->session->id),
+            INL_KV("account", inl_str(c->shown.account)),
+            INL_KV("why", inl_str(why)));
+    inl_gate_expel(c, err, inl_str(why));
+}
+
+/* Ends what may not go on; clients come back where it is not they who are
+ * unwelcome. */
+static void look_at_clients(struct inlets_server *server,
+                            struct inl_account *account)
+{
+    struct inl_list *n, *tmp;
+
+    inl_list_each(&account->clients, n, tmp)
+    {
+        struct inl_gate_client *c =
+            inl_container(n, struct inl_gate_client, of_account);
+        const char *why = NULL;
+        int err = inl_account_check(account, inl_server_env(server),
+                                    c->shown.proof, &c->shown.from, &why);
+
+        c->account = account;
+        if (err != 0) {
+            expel(c, err, why);
+        } else if (account->has_new_hosts) {
+            inl_session_drain(
+                c->session, 0,
+                INL_LIT("the hosts of this account have changed"));
+        }
+    }
+    account->has_new_hosts = false;
+}
+
+static void look_at_all(struct inlets_server *server)
+{
+    for (size_t i = 0; i < server->accounts.doc.n; i++) {
+        look_at_clients(server, &server->accounts.items[i]);
+    }
+}
+
+static void watch_dates(struct inlets_server *server)
+{
+    struct inl_env *env = inl_server_env(server);
+
+    if (inl_accounts_have_dates(&server->accounts)) {
+        (void)inl_timer_at(env, &server->accounts_timer,
+                           env->now_ms + DATES_MS);
+    } else {
+        inl_timer_off(env, &server->accounts_timer);
+    }
+}
+
+static void dates_due(struct inl_timer *timer)
+{
+    struct inlets_server *server =
+        inl_container(timer, struct inlets_server, accounts_timer);
+
+    look_at_all(server);
+    watch_dates(server);
+}
+
+int inlets_server_set_accounts(struct inlets_server *server,
+                               struct inlets_accounts *accounts)
+{
+    struct inl_list orphans, *n;
+    int err;
+
+    if (server->closed) {
+        inlets_accounts_free(accounts);
+        return 0;
+    }
+    inl_loop_enter(&server->loop);
+    inl_list_init(&orphans);
+    err = inl_accounts_set(&server->accounts, inl_server_env(server),
+                           &accounts->doc, &orphans);
+    if (err != 0) {
+        return err;
+    }
+    inlets_accounts_free(accounts);
+    while ((n = inl_list_pop(&orphans)) != NULL) {
+        struct inl_gate_client *c =
+            inl_container(n, struct inl_gate_client, of_account);
+
+        c->account = NULL;
+        expel(c, INLETS_EAUTH, "there is no such account any more");
+    }
+    look_at_all(server);
+    watch_dates(server);
+    return 0;
+}
+
+void inl_server_accounts_init(struct inlets_server *server)
+{
+    inl_attempts_init(&server->attempts, inl_server_env(server));
+    inl_timer_init(&server->accounts_timer, dates_due);
+}
+
+void inl_server_accounts_fini(struct inlets_server *server)
+{
+    inl_attempts_fini(&server->attempts);
+    inl_accounts_fini(&server->accounts);
+}

@@ -1,0 +1,473 @@
+/* json_accounts.c: see json_accounts.h.
+ *
+ * The tree of jansson is the document; the entries are what it says, read anew
+ * after each change, so there is one place that decides what is valid.
+ *
+ * Failure: a change that makes no valid document is undone. */
+#include "proto/json_accounts.h"
+
+#include "base/codec.h"
+#include "base/date.h"
+#include "base/mem.h"
+#include "base/slice.h"
+#include <inlets/err.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DIGEST_PREFIX "sha256:"
+#define DIGEST_TEXT (sizeof(DIGEST_PREFIX) - 1 + 2 * INL_SHA256_LEN)
+#define LIMIT_MAX 1000000
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* An account that is being read. */
+struct reading {
+    struct inl_account_entry *entry;
+    char *why;
+};
+
+__attribute__((format(printf, 2, 3))) static int refuse(const struct reading *r,
+                                                        const char *format, ...)
+{
+    va_list args;
+    int n = snprintf(r->why, INL_ACCOUNT_WHY, "account %s: ", r->entry->name);
+
+    va_start(args, format);
+    (void)vsnprintf(r->why + n, INL_ACCOUNT_WHY - (size_t)n, format, args);
+    va_end(args);
+    return INLETS_EINVAL;
+}
+
+static bool is_name(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz"
+                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    return len > 0 && len <= INL_ACCOUNT_NAME_MAX && name[len] == '\0';
+}
+
+/* An array of strings: their texts, or INLETS_EINVAL. */
+static int read_texts(const struct reading *r, const char *member,
+                      json_t *value, size_t most, const char ***ret_texts,
+                      size_t *ret_n)
+{
+    size_t n = json_array_size(value);
+    const char **texts;
+
+    if (!json_is_array(value) || n > most) {
+        return refuse(r, "%s: not a list of at most %zu texts", member, most);
+    }
+    texts = inl_calloc(n + 1, sizeof(*texts));
+    if (texts == NULL) {
+        return INLETS_ENOMEM;
+    }
+    *ret_texts = texts;
+    *ret_n = n;
+    for (size_t i = 0; i < n; i++) {
+        texts[i] = json_string_value(json_array_get(value, i));
+        if (texts[i] == NULL) {
+            return refuse(r, "%s: not a list of texts", member);
+        }
+    }
+    return 0;
+}
+
+static int read_tokens(const struct reading *r, json_t *value)
+{
+    static const struct inlets_slice prefix = {DIGEST_PREFIX,
+                                               sizeof(DIGEST_PREFIX) - 1};
+    size_t n = json_array_size(value);
+
+    if (!json_is_array(value) || n > INL_ACCOUNT_TOKENS) {
+        return refuse(r, "tokens: not a list of one or two digests");
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct inlets_slice text =
+            inl_str(json_string_value(json_array_get(value, i)));
+
+        if (!inl_slice_starts(text, prefix) ||
+            !inl_hex_decode(inl_slice_from(text, prefix.len),
+                            r->entry->tokens[i], INL_SHA256_LEN)) {
+            return refuse(r, "tokens: not " DIGEST_PREFIX
+                             " and 64 hexadecimal digits, as account add "
+                             "writes them");
+        }
+    }
+    r->entry->ntokens = n;
+    return 0;
+}
+
+static int read_hosts(const struct reading *r, json_t *value)
+{
+    struct inl_account_entry *e = r->entry;
+    int err = read_texts(r, "hosts", value, INL_ACCOUNT_HOSTS_MAX, &e->hosts,
+                         &e->nhosts);
+
+    if (err == 0) {
+        e->endpoints = inl_calloc(e->nhosts + 1, sizeof(*e->endpoints));
+        err = e->endpoints == NULL ? INLETS_ENOMEM : 0;
+    }
+    for (size_t i = 0; err == 0 && i < e->nhosts; i++) {
+        if (e->hosts[i][0] == '\0' ||
+            inl_endpoint_parse(inl_str(e->hosts[i]), &e->endpoints[i]) != 0) {
+            err = refuse(r,
+                         "hosts: '%.80s' is not like app.example.com, "
+                         "*.example.com, example.com/api or *",
+                         e->hosts[i]);
+        }
+    }
+    return err;
+}
+
+static int read_networks(const struct reading *r, json_t *value)
+{
+    struct inl_account_entry *e = r->entry;
+    int err = read_texts(r, "networks", value, INL_ACCOUNT_NETWORKS_MAX,
+                         &e->networks, &e->nnetworks);
+
+    for (size_t i = 0; err == 0 && i < e->nnetworks; i++) {
+        struct inl_cidr range;
+
+        if (!inl_cidr_parse(inl_str(e->networks[i]), &range)) {
+            return refuse(r,
+                          "networks: '%.60s' is not like 192.0.2.0/24 or "
+                          "2001:db8::/32",
+                          e->networks[i]);
+        }
+        err = inl_cidr_set_add(&e->from, inl_str(e->networks[i]), NULL);
+    }
+    return err;
+}
+
+static int read_expires(const struct reading *r, json_t *value)
+{
+    struct inl_account_entry *e = r->entry;
+
+    e->expires = json_string_value(value);
+    if (e->expires == NULL ||
+        !inl_date_parse(inl_str(e->expires), &e->expires_s)) {
+        return refuse(r,
+                      "expires: '%.40s' is not a date like 2027-01-31 or "
+                      "2027-01-31T12:00:00Z",
+                      e->expires == NULL ? "" : e->expires);
+    }
+    return 0;
+}
+
+static int read_limit(const struct reading *r, const char *name, json_t *value,
+                      uint32_t *ret)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!json_is_integer(value) || n < 0 || n > LIMIT_MAX) {
+        return refuse(r, "%s: not a number from 0 to %d", name, LIMIT_MAX);
+    }
+    *ret = (uint32_t)n;
+    return 0;
+}
+
+static int read_member(const struct reading *r, const char *name, json_t *value)
+{
+    struct inl_account_entry *e = r->entry;
+
+    if (strcmp(name, "tokens") == 0) {
+        return read_tokens(r, value);
+    }
+    if (strcmp(name, "hosts") == 0) {
+        return read_hosts(r, value);
+    }
+    if (strcmp(name, "networks") == 0) {
+        return read_networks(r, value);
+    }
+    if (strcmp(name, "expires") == 0) {
+        return read_expires(r, value);
+    }
+    if (strcmp(name, "sessions") == 0) {
+        return read_limit(r, name, value, &e->sessions);
+    }
+    if (strcmp(name, "streams") == 0) {
+        return read_limit(r, name, value, &e->streams);
+    }
+    if (strcmp(name, "streams_per_second") == 0) {
+        return read_limit(r, name, value, &e->streams_per_second);
+    }
+    return refuse(r, "'%.40s' is not known here", name);
+}
+
+static int read_entry(const struct reading *r, json_t *account)
+{
+    const char *name;
+    json_t *value;
+    int err = 0;
+
+    if (!is_name(r->entry->name)) {
+        (void)snprintf(r->why, INL_ACCOUNT_WHY,
+                       "'%.80s' is not a name: 1 to %u of A-Z, a-z, 0-9, ., "
+                       "_ and -",
+                       r->entry->name, INL_ACCOUNT_NAME_MAX);
+        return INLETS_EINVAL;
+    }
+    if (!json_is_object(account)) {
+        return refuse(r, "not an object");
+    }
+    json_object_foreach(account, name, value)
+    {
+        err = read_member(r, name, value);
+        if (err != 0) {
+            return err;
+        }
+    }
+    return r->entry->nhosts > 0
+               ? 0
+               : refuse(r, "hosts: it may serve nothing; * is any host");
+}
+
+static void fini_entries(struct inl_account_entry *entries, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        inl_free(entries[i].hosts);
+        inl_free(entries[i].endpoints);
+        inl_free(entries[i].networks);
+        inl_cidr_set_fini(&entries[i].from);
+    }
+    inl_free(entries);
+}
+
+/* What the tree says, instead of what it said. */
+static int read_entries(struct inl_account_doc *doc, char *why)
+{
+    json_t *accounts = json_object_get(doc->root, "accounts");
+    size_t n = json_object_size(accounts), at = 0;
+    struct inl_account_entry *entries;
+    const char *name;
+    json_t *value;
+    int err = 0;
+
+    if (!json_is_object(accounts) || json_object_size(doc->root) != 1 ||
+        n > INL_ACCOUNTS_MAX) {
+        (void)snprintf(why, INL_ACCOUNT_WHY,
+                       "not like {\"accounts\": {\"NAME\": {...}}}, with at "
+                       "most %u accounts",
+                       INL_ACCOUNTS_MAX);
+        return INLETS_EINVAL;
+    }
+    entries = inl_calloc(n + 1, sizeof(*entries));
+    if (entries == NULL) {
+        return INLETS_ENOMEM;
+    }
+    json_object_foreach(accounts, name, value)
+    {
+        struct reading r = {&entries[at++], why};
+
+        r.entry->name = name;
+        r.entry->expires_s = INT64_MAX;
+        err = read_entry(&r, value);
+        if (err != 0) {
+            fini_entries(entries, at);
+            return err;
+        }
+    }
+    fini_entries(doc->entries, doc->n);
+    doc->entries = entries;
+    doc->n = n;
+    return 0;
+}
+
+static bool is_blank(struct inlets_slice text)
+{
+    size_t i = 0;
+
+    while (i < text.len && strchr(" \t\r\n", text.ptr[i]) != NULL) {
+        i++;
+    }
+    return i == text.len;
+}
+
+int inl_account_doc_parse(struct inl_account_doc *ret_doc,
+                          struct inlets_slice text, char why[INL_ACCOUNT_WHY])
+{
+    struct inl_account_doc doc = {NULL, NULL, 0};
+    json_error_t problem = {.line = 0};
+    int err;
+
+    if (is_blank(text)) {
+        text = INL_LIT("{\"accounts\": {}}");
+    }
+    doc.root = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, &problem);
+    if (doc.root == NULL) {
+        /* jansson's words would repeat what is there, and that may be a
+         * secret. */
+        (void)snprintf(why, INL_ACCOUNT_WHY,
+                       "line %d, column %d: not JSON, or a name twice",
+                       problem.line, problem.column);
+        return INLETS_EINVAL;
+    }
+    err = read_entries(&doc, why);
+    if (err != 0) {
+        inl_account_doc_fini(&doc);
+        return err;
+    }
+    *ret_doc = doc;
+    return 0;
+}
+
+void inl_account_doc_fini(struct inl_account_doc *doc)
+{
+    fini_entries(doc->entries, doc->n);
+    json_decref(doc->root);
+    *doc = (struct inl_account_doc){NULL, NULL, 0};
+}
+
+const struct inl_account_entry *
+inl_account_doc_find(const struct inl_account_doc *doc, const char *name)
+{
+    for (size_t i = 0; i < doc->n; i++) {
+        if (strcmp(doc->entries[i].name, name) == 0) {
+            return &doc->entries[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+char *inl_account_doc_print(const struct inl_account_doc *doc)
+{
+    return json_dumps(doc->root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+}
+
+void inl_account_doc_free_text(char *text)
+{
+    free(text); /* NOLINT: jansson's, which has malloc's memory */
+}
+
+/* Takes `value` over; NULL is a failure of before. */
+static bool set(json_t *object, const char *name, json_t *value)
+{
+    return json_object_set_new(object, name, value) == 0;
+}
+
+static bool set_texts(json_t *object, const char *name,
+                      const char *const *texts, size_t n)
+{
+    json_t *list = json_array();
+    bool done = true;
+
+    for (size_t i = 0; i < n; i++) {
+        done = done && json_array_append_new(list, json_string(texts[i])) == 0;
+    }
+    return set(object, name, list) && done;
+}
+
+static bool set_limit(json_t *object, const char *name, uint32_t limit)
+{
+    return limit == 0 || set(object, name, json_integer(limit));
+}
+
+static json_t *digest_of(const uint8_t token[INL_SHA256_LEN])
+{
+    char text[DIGEST_TEXT + 1] = DIGEST_PREFIX;
+
+    inl_hex_encode(token, INL_SHA256_LEN, text + sizeof(DIGEST_PREFIX) - 1);
+    return json_stringn(text, DIGEST_TEXT);
+}
+
+static bool set_tokens(json_t *object, const struct inl_account_entry *e)
+{
+    json_t *list = json_array();
+    bool done = true;
+
+    for (size_t i = 0; i < e->ntokens; i++) {
+        done =
+            done && json_array_append_new(list, digest_of(e->tokens[i])) == 0;
+    }
+    return set(object, "tokens", list) && done;
+}
+
+/* NULL: out of memory, or a text is not UTF-8. */
+static json_t *make_account(const struct inl_account_entry *e)
+{
+    json_t *a = json_object();
+
+    if (set_tokens(a, e) && set_texts(a, "hosts", e->hosts, e->nhosts) &&
+        (e->nnetworks == 0 ||
+         set_texts(a, "networks", e->networks, e->nnetworks)) &&
+        (e->expires == NULL || set(a, "expires", json_string(e->expires))) &&
+        set_limit(a, "sessions", e->sessions) &&
+        set_limit(a, "streams", e->streams) &&
+        set_limit(a, "streams_per_second", e->streams_per_second)) {
+        return a;
+    }
+    json_decref(a);
+    return NULL;
+}
+
+int inl_account_doc_add(struct inl_account_doc *doc,
+                        const struct inl_account_entry *entry,
+                        char why[INL_ACCOUNT_WHY])
+{
+    json_t *accounts = json_object_get(doc->root, "accounts");
+    json_t *account;
+    int err;
+
+    if (json_object_get(accounts, entry->name) != NULL) {
+        (void)snprintf(why, INL_ACCOUNT_WHY,
+                       "there is an account %.64s already", entry->name);
+        return INLETS_ECONFLICT;
+    }
+    account = make_account(entry);
+    if (account == NULL || !set(accounts, entry->name, account)) {
+        (void)snprintf(why, INL_ACCOUNT_WHY,
+                       "out of memory, or a text is not UTF-8");
+        return INLETS_EINVAL;
+    }
+    err = read_entries(doc, why);
+    if (err != 0) {
+        (void)json_object_del(accounts, entry->name);
+    }
+    return err;
+}
+
+int inl_account_doc_remove(struct inl_account_doc *doc, const char *name)
+{
+    char why[INL_ACCOUNT_WHY];
+    json_t *accounts = json_object_get(doc->root, "accounts");
+
+    int err;
+
+    if (json_object_del(accounts, name) != 0) {
+        return INLETS_ENOROUTE;
+    }
+    err = read_entries(doc, why);
+    if (err != 0) { /* the entries name what is gone */
+        fini_entries(doc->entries, doc->n);
+        doc->entries = NULL;
+        doc->n = 0;
+    }
+    return err;
+}
+
+int inl_account_doc_rotate(struct inl_account_doc *doc, const char *name,
+                           bool drop_old, const uint8_t token[INL_SHA256_LEN])
+{
+    char why[INL_ACCOUNT_WHY];
+    const struct inl_account_entry *old = inl_account_doc_find(doc, name);
+    struct inl_account_entry tokens = {.ntokens = 1};
+
+    if (old == NULL) {
+        return INLETS_ENOROUTE;
+    }
+    memcpy(tokens.tokens[0], token, INL_SHA256_LEN);
+    if (!drop_old && old->ntokens > 0) {
+        memcpy(tokens.tokens[1], old->tokens[0], INL_SHA256_LEN);
+        tokens.ntokens = 2;
+    }
+    if (!set_tokens(
+            json_object_get(json_object_get(doc->root, "accounts"), name),
+            &tokens)) {
+        return INLETS_ENOMEM;
+    }
+    return read_entries(doc, why);
+}
