@@ -99,7 +99,8 @@ static const char *refusal_remedy(int err, bool has_token)
         return has_token ? "; is it the same on both sides?"
                          : "; none was given: --token-from, --token or $TOKEN";
     case INLETS_EFORBIDDEN:
-        return "; the exit node lets this token serve other hosts only";
+        return "; the line before says what: the accounts of the exit node "
+               "have hosts, networks and dates";
     case INLETS_ECERT:
         return "; --ca-file names who may sign it, --server-fingerprint which "
                "one it must be";

@@ -17,6 +17,7 @@
 #include "common/sockets.h"
 #include "inlets-server/accounts.h"
 #include <inlets/inlets.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -396,7 +397,7 @@ static int load_files(struct program *program,
 static void warn_of_unreadable(struct program *program)
 {
     for (size_t i = 0; program->reread[i] != NULL; i++) {
-        if (access(program->reread[i], R_OK) != 0) {
+        if (faccessat(AT_FDCWD, program->reread[i], R_OK, AT_EACCESS) != 0) {
             cmd_log_say(&program->log, INLETS_LOG_WARN,
                         "this will not be read again when it changes: the "
                         "user that this program became must be able to read "
@@ -460,7 +461,8 @@ static int start(struct program *program, const struct cmd_server_options *o)
             err = listen_all(program, o);
         }
         if (err == 0) {
-            err = cmd_process_confine(&program->log, PROGRAM, o->run_as, NULL,
+            err = cmd_process_confine(&program->log, PROGRAM, o->run_as,
+                                      o->accounts,
                                       o->sandbox ? &sandbox : NULL);
         }
     }

@@ -28,7 +28,7 @@ struct inlets_server;
 struct inlets_account {
     size_t size; /* set by inlets_account_init */
 
-    const char *name; /* 1 to 64 of A-Z a-z 0-9 . _ - */
+    const char *name; /* 1 to 64 of A-Z a-z 0-9 . _ -; not - first */
     /* What it may serve, at least one: "app.example.com", "*.example.com" (one
      * label), either with a path ("example.com/api": that and all below), "*"
      * (anything). */

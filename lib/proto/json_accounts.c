@@ -45,7 +45,8 @@ static bool is_name(const char *name)
     size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz"
                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 
-    return len > 0 && len <= INL_ACCOUNT_NAME_MAX && name[len] == '\0';
+    return len > 0 && len <= INL_ACCOUNT_NAME_MAX && name[len] == '\0' &&
+           name[0] != '-';
 }
 
 /* An array of strings: their texts, or INLETS_EINVAL. */
@@ -205,7 +206,7 @@ static int read_entry(const struct reading *r, json_t *account)
     if (!is_name(r->entry->name)) {
         (void)snprintf(r->why, INL_ACCOUNT_WHY,
                        "'%.80s' is not a name: 1 to %u of A-Z, a-z, 0-9, ., "
-                       "_ and -",
+                       "_ and -, and not - first",
                        r->entry->name, INL_ACCOUNT_NAME_MAX);
         return INLETS_EINVAL;
     }

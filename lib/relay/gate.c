@@ -615,12 +615,13 @@ size_t inl_gate_nstreams(struct inl_gate *g)
     return nstreams;
 }
 
-/* The goodbye says why; the websockets end behind it. */
+/* The goodbye says why; the websockets end behind it. To visitors it is an end
+ * like any other: the error is not about them. */
 void inl_gate_expel(struct inl_gate_client *c, int err,
                     struct inlets_slice text)
 {
     inl_session_drain(c->session, err, text);
-    inl_session_close(c->session, err);
+    inl_session_close(c->session, INLETS_ECLOSED);
 }
 
 void inl_gate_close(struct inl_gate *g)
