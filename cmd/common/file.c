@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,40 +71,37 @@ static int write_all(int fd, const char *text)
     return 0;
 }
 
-/* Somebody else's file stays theirs, as far as we may give it. */
-static int keep_owner(int fd, const char *path, mode_t mode)
+/* Somebody else's file stays theirs, as far as we may give it; a new one
+ * belongs to its folder's owner: root may prepare files for a service. */
+static int keep_owner(int fd, int folder, const char *path, mode_t mode)
 {
     struct stat old;
+    bool is_new = stat(path, &old) != 0;
 
-    if (stat(path, &old) != 0) {
-        return fchmod(fd, mode);
+    if (is_new && fstat(folder, &old) != 0) {
+        return -1;
     }
     if (fchown(fd, old.st_uid, old.st_gid) != 0 && errno != EPERM) {
         return -1;
     }
-    return fchmod(fd, old.st_mode & 0777);
+    return fchmod(fd, is_new ? mode : old.st_mode & 0777);
 }
 
-static void sync_folder_of(const char *path)
+static int open_folder_of(const char *path)
 {
     char dir[PATH_MAX];
     const char *slash = strrchr(path, '/');
     int len = slash == NULL ? 0 : slash == path ? 1 : (int)(slash - path);
-    int fd;
 
     (void)snprintf(dir, sizeof(dir), "%.*s", len > 0 ? len : 1,
                    len > 0 ? path : ".");
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        (void)close(fd);
-    }
+    return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static int write_new(int fd, const char *path, mode_t mode,
+static int write_new(int fd, int folder, const char *path, mode_t mode,
                      const char *const *texts)
 {
-    int rc = keep_owner(fd, path, mode);
+    int rc = keep_owner(fd, folder, path, mode);
 
     for (size_t i = 0; rc == 0 && texts[i] != NULL; i++) {
         rc = write_all(fd, texts[i]);
@@ -110,34 +109,66 @@ static int write_new(int fd, const char *path, mode_t mode,
     return rc == 0 ? fsync(fd) : rc;
 }
 
+/* errno says what is wrong. */
+static int replace(int folder, const char *path, mode_t mode,
+                   const char *const *texts)
+{
+    char new[PATH_MAX + 8];
+    int fd, rc, why;
+
+    (void)snprintf(new, sizeof(new), "%s.new", path);
+    (void)unlink(new); /* of one that was killed */
+    fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return -1;
+    }
+    rc = write_new(fd, folder, path, mode, texts);
+    if (rc == 0) {
+        rc = rename(new, path);
+    }
+    why = errno;
+    if (rc != 0) {
+        (void)unlink(new);
+    }
+    (void)close(fd);
+    errno = why;
+    return rc == 0 ? fsync(folder) : rc;
+}
+
 int cmd_file_write(const char *path, mode_t mode, const char *const *texts,
                    struct cmd_problem *p)
 {
-    char real[PATH_MAX], new[PATH_MAX + 8];
-    int fd, rc;
+    char real[PATH_MAX];
+    int folder, rc;
 
     /* What a link points to is replaced, not the link. */
     if (realpath(path, real) == NULL) {
         (void)snprintf(real, sizeof(real), "%s", path);
     }
-    (void)snprintf(new, sizeof(new), "%s.new", real);
-    (void)unlink(new); /* of one that was killed */
-    fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    rc = fd < 0 ? -1 : write_new(fd, real, mode, texts);
-    if (rc == 0) {
-        rc = rename(new, real);
-    }
+    folder = open_folder_of(real);
+    rc = folder < 0 ? -1 : replace(folder, real, mode, texts);
     if (rc != 0) {
         rc = cmd_problem_set(p, "cannot write %s: %s", path, strerror(errno));
-        (void)unlink(new);
     }
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    if (rc == 0) {
-        sync_folder_of(real);
+    if (folder >= 0) {
+        (void)close(folder);
     }
     return rc;
+}
+
+int cmd_file_lock(const char *path, struct cmd_problem *p)
+{
+    int fd = open_folder_of(path);
+
+    if (fd < 0 || flock(fd, LOCK_EX) != 0) {
+        (void)cmd_problem_set(p, "cannot lock the folder of %s: %s", path,
+                              strerror(errno));
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return -1;
+    }
+    return fd;
 }
 
 /* ---- changes ------------------------------------------------------------ */

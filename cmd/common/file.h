@@ -17,9 +17,15 @@ int cmd_file_read(const char *path, size_t most, char **ret_text,
 /* Texts one behind the other; the last is NULL. They are written beside the
  * file, and moved to its place once they are on the disk: whoever looks finds
  * the old file or the new one. Owner and mode of an old one are kept; else it
- * gets `mode`. 0, or -1 with a problem that names the file. */
+ * gets its folder's owner and `mode`. 0, or -1 with a problem that names the
+ * file. */
 int cmd_file_write(const char *path, mode_t mode, const char *const *texts,
                    struct cmd_problem *p);
+
+/* Waits until nobody else changes a file in that folder: the lock is not of the
+ * file, which is replaced. A descriptor, whose close ends it, or -1 with a
+ * problem. */
+int cmd_file_lock(const char *path, struct cmd_problem *p);
 
 /* Another number when the file has changed, was added or removed. Several
  * files are one stamp: that of the one before goes in; 0 at first. */

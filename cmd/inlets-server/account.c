@@ -1,16 +1,13 @@
 /* account.c: inlets-server account add|remove|list|rotate: changes the accounts
  * file. Tokens go to stdout, and nothing else does; a server that runs notices
  * by itself. Commands at the same time take turns by a lock on the folder. */
+#include "common/file.h"
 #include "common/flags.h"
 #include "common/process.h"
 #include "inlets-server/accounts.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define PROGRAM "inlets-server"
@@ -207,30 +204,13 @@ static int change(const struct command *c, struct inlets_accounts *accounts,
                : cmd_problem_set(p, "%s: %s", c->file, inlets_strerror(err));
 }
 
-/* Others may be at the same file: the lock is of its folder, for the file
- * itself is replaced. -1: not to be had. */
-static int lock_folder(const char *file)
-{
-    char copy[PATH_MAX];
-    int fd;
-
-    (void)snprintf(copy, sizeof(copy), "%s", file);
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX) != 0) {
-        (void)close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 static int change_file(const struct command *c, char token[INLETS_TOKEN_SIZE],
                        struct cmd_problem *p)
 {
     struct inlets_accounts *accounts = NULL;
-    int lock = lock_folder(c->file);
+    int lock = cmd_file_lock(c->file, p);
     int rc = lock < 0
-                 ? cmd_problem_set(p, "cannot lock the folder of %s: %s",
-                                   c->file, strerror(errno))
+                 ? -1
                  : cmd_accounts_read(c->file, is_verb(c, "add"), &accounts, p);
 
     if (rc == 0) {
