@@ -5,6 +5,7 @@
 #include "common/flags.h"
 #include "common/logsink.h"
 #include "common/secret.h"
+#include <inlets/certificate.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,7 @@ static int check(const struct cmd_client_options *o, struct cmd_problem *p)
 
 static int read_ca(struct cmd_client_options *o, struct cmd_problem *p)
 {
+    char first[INLETS_FINGERPRINT_SIZE];
     size_t len;
 
     if (o->ca_file == NULL) {
@@ -224,7 +226,8 @@ static int read_ca(struct cmd_client_options *o, struct cmd_problem *p)
         return -1;
     }
     o->client->ca = o->ca;
-    if (strstr(o->ca, "-----BEGIN CERTIFICATE-----") == NULL) {
+    if (inlets_certificate_fingerprint((struct inlets_slice){o->ca, len},
+                                       first) != 0) {
         return cmd_problem_set(p, "--ca-file: %s has no certificate in PEM",
                                o->ca_file);
     }
@@ -283,6 +286,13 @@ void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
                               "encryption: whoever listens on the way reads "
                               "the token and every request. Use wss://, or add "
                               "--insecure if that is all right",
+                              shown);
+    } else if (err == INLETS_ECERT) {
+        (void)cmd_problem_set(p,
+                              "--url: %s: this system has no list of the "
+                              "authorities that it trusts; install "
+                              "ca-certificates, or give --ca-file or "
+                              "--server-fingerprint",
                               shown);
     } else {
         (void)cmd_problem_set(p, "--url: %s: %s", shown, inlets_strerror(err));

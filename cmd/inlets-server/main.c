@@ -16,8 +16,8 @@
 #include "common/secret.h"
 #include "common/sockets.h"
 #include "inlets-server/accounts.h"
-#include <inlets/inlets.h>
 #include <fcntl.h>
+#include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -128,17 +128,17 @@ static void on_usr1(uv_signal_t *handle, int signum)
 static void say_reloaded(struct program *program, const char *what, size_t n,
                          const struct cmd_problem *p)
 {
-    char text[24];
+    char event[64], text[24];
 
-    if (p != NULL) {
-        cmd_log_say(&program->log, INLETS_LOG_ERROR,
-                    "not reloaded, the old ones stay", "what", what, "why",
-                    p->text, NULL);
-        return;
-    }
+    (void)snprintf(event, sizeof(event), "%s %s", what,
+                   p == NULL ? "reloaded" : "not reloaded, the old ones stay");
     (void)snprintf(text, sizeof(text), "%zu", n);
-    cmd_log_say(&program->log, INLETS_LOG_INFO, "reloaded", "what", what,
-                "how_many", text, NULL);
+    if (p != NULL) {
+        cmd_log_say(&program->log, INLETS_LOG_ERROR, event, "why", p->text,
+                    NULL);
+    } else {
+        cmd_log_say(&program->log, INLETS_LOG_INFO, event, what, text, NULL);
+    }
 }
 
 static void reload_certs(struct program *program)
@@ -461,9 +461,9 @@ static int start(struct program *program, const struct cmd_server_options *o)
             err = listen_all(program, o);
         }
         if (err == 0) {
-            err = cmd_process_confine(&program->log, PROGRAM, o->run_as,
-                                      o->accounts,
-                                      o->sandbox ? &sandbox : NULL);
+            err =
+                cmd_process_confine(&program->log, PROGRAM, o->run_as,
+                                    o->accounts, o->sandbox ? &sandbox : NULL);
         }
     }
     if (err != 0) {

@@ -387,8 +387,8 @@ static int set_name(struct inl_tls *tls, const char *name)
 
     (void)snprintf(tls->name, sizeof(tls->name), "%s", name);
     tls->by_ip = inl_ip_parse(inl_str(name), &tls->ip);
-    rc = mbedtls_ssl_set_hostname(
-        &tls->ssl, tls->by_ip || tls->config->has_pin ? NULL : name);
+    /* Also of one that is pinned: by it the server knows which to show. */
+    rc = mbedtls_ssl_set_hostname(&tls->ssl, tls->by_ip ? NULL : name);
     mbedtls_ssl_set_verify(&tls->ssl, on_verify, tls);
     if (rc == 0 && tls->config->has_saved) {
         /* At worst the handshake is a full one. */

@@ -219,7 +219,8 @@ int inl_pem_fingerprint(struct inlets_slice pem,
     int err = inl_crypto_init();
 
     mbedtls_x509_crt_init(&chain);
-    if (err == 0 && parse_chain(&chain, pem) != 0) {
+    /* Above 0: so many of a bundle cannot be read, but the first can. */
+    if (err == 0 && parse_chain(&chain, pem) < 0) {
         err = INLETS_EINVAL;
     }
     if (err == 0) {

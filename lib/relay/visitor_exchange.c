@@ -45,12 +45,15 @@ static void wait_for_progress(struct inl_visitor *v)
 
     if (x != NULL && x->request_done && v->eof) {
         ms = INL_VISITOR_FIN_GRACE_MS; /* it goes on for who has left, too */
-    } else if (x != NULL && x->held) {
-        v->x->left_ms = ms;
-        return;
-    } else if (x != NULL && !x->request_done && !x->no_request_body &&
-               !x->expects && v->flow.tx_credit > 0) {
-        ms = v->config->body_timeout_ms; /* it is the visitor's turn */
+    } else {
+        if (x != NULL && !x->request_done && !x->no_request_body &&
+            !x->expects && v->flow.tx_credit > 0) {
+            ms = v->config->body_timeout_ms; /* it is the visitor's turn */
+        }
+        if (x != NULL && x->held) {
+            v->x->left_ms = ms;
+            return;
+        }
     }
     (void)inl_timer_at(v->env, &v->timer, v->env->now_ms + ms);
 }
@@ -169,7 +172,8 @@ static void flow_head(struct inl_flow *f, const struct inlets_head *head)
     } else if (head->status >= 200) {
         final_head(v, head);
     }
-    if (!v->x->request_done && head->status != 101) {
+    /* Any other 1xx is no progress: they could hold an upload up for ever. */
+    if (!v->x->request_done && (head->status == 100 || head->status >= 200)) {
         wait_for_progress(v);
     }
     inl_forward_date(&out, fields, date);
@@ -271,7 +275,8 @@ static void flow_end(struct inl_flow *f, const struct inlets_head *trailers)
     }
 }
 
-/* Only the wait for the other side stands still, not the visitor's own. */
+/* Without a client nobody's time runs, for nobody can go on: at most for the
+ * time in which a client may resume. That of who has left does. */
 static void flow_hold(struct inl_flow *f, bool held)
 {
     struct inl_visitor *v = inl_container(f, struct inl_visitor, flow);

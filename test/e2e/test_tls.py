@@ -270,6 +270,18 @@ def who_is_believed(w):
 
 
 @test()
+def a_pinned_certificate_is_asked_for_by_name(w):
+    """Or who has several would show the first."""
+    ca = Authority(w.folder)
+    first, second = ca.sign('first.test'), ca.sign('localhost')
+    server = secure_server(w, *first.flags, *second.flags)
+    is_refused(w, server, 'another fingerprint', '--server-fingerprint',
+               first.fingerprint)
+    w.client(server, 'http://127.0.0.1:9', url=url_of(server),
+             flags=['--server-fingerprint', second.fingerprint])
+
+
+@test()
 def an_expired_certificate(w):
     ca = Authority(w.folder)
     server = secure_server(w, *ca.sign('localhost', days='-1').flags)
@@ -611,6 +623,8 @@ def flags_that_do_not_fit(w):
         (['--control-tls', *pair.flags], '--control-port'),
         (['--redirect-to-https'], '--tls-port'),
     )
+    garbage = w.file('garbage.pem', '-----BEGIN CERTIFICATE-----\nAAAA\n'
+                     '-----END CERTIFICATE-----\n')
     problems = []
     for flags, why in cases:
         ran = w.run('inlets-server', '--port', str(free_port()),
@@ -620,6 +634,7 @@ def flags_that_do_not_fit(w):
             problems.append(f'{flags}: {ran.log}')
     for flags, why in ((['--ca-file', '/nowhere'], 'cannot open /nowhere'),
                        (['--ca-file', pair.key], 'no certificate in PEM'),
+                       (['--ca-file', garbage], 'no certificate in PEM'),
                        (['--server-fingerprint', 'sha256:12'], 'fingerprint')):
         ran = w.run('inlets-client', '--url', 'wss://localhost:9',
                     '--upstream', 'http://127.0.0.1:9', *flags)

@@ -712,6 +712,30 @@ def body_timeout(w):
 
 
 @test()
+def interim_answers_are_no_progress(w):
+    """An upstream that reads nothing of an upload must not hold it for ever by
+    what is no answer."""
+    gate = w.gate()
+
+    def answer(x):
+        while not gate.wait(0.2):
+            x.start(103)
+    server, _, _ = w.pair(answer, '--gateway-timeout', '1s')
+    with w.visitor(server) as visitor:
+        visitor.ask('POST', '/up', [('Content-Length', 1 << 30)])
+        visitor.sock.settimeout(0.5)
+        try:
+            while True:
+                visitor.sock.send(b'x' * 65536)
+        except TimeoutError:
+            pass
+        visitor.sock.settimeout(10)
+        with within(4, 'the answer'):
+            equal(visitor.answer().status, 504, 'an upload that stands still')
+    gate.set()
+
+
+@test()
 def max_requests_per_connection(w):
     server, _, origin = w.pair(hello, '--max-requests-per-connection', '3')
     with w.visitor(server) as visitor:
