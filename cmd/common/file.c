@@ -38,6 +38,8 @@ int cmd_file_read(const char *path, size_t most, char **ret_text,
     if (file == NULL) {
         return cmd_problem_set(p, "cannot open %s: %s", path, strerror(errno));
     }
+    /* It may hold a key, which would stay behind in a buffer. */
+    (void)setvbuf(file, NULL, _IONBF, 0);
     text = malloc(most + 1);
     rc = text == NULL ? cmd_problem_set(p, "out of memory")
                       : read_open(file, path, most, text, ret_len, p);

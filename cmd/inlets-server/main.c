@@ -40,6 +40,7 @@ struct program {
     const char *reread[CMD_CERTS_FILES + 1];
     struct inlets_server *server;
     struct cmd_sockets handed; /* over by systemd; the server owns them */
+    unsigned wss_port;         /* of clients by TLS; 0: none */
     int notify;                /* -1: nobody wants to know */
 };
 
@@ -219,8 +220,8 @@ static const char *remedy(int err)
 {
     switch (err) {
     case INLETS_EADDRINUSE:
-        return "; stop what uses it, or choose another port with --port "
-               "(--control-port for clients)";
+        return "; stop what uses it, or choose another with --port, "
+               "--control-port (for clients) or --tls-port";
     case INLETS_EPERM:
         return "; ports below 1024 need CAP_NET_BIND_SERVICE, as the systemd "
                "unit in examples/systemd gives it, or choose another --port";
@@ -247,6 +248,7 @@ static int listen_on(struct program *program, const char *address, int port,
                      unsigned what, size_t index)
 {
     char text[CMD_ADDRESS_MAX];
+    unsigned bound;
     int err;
 
     cmd_address_join(address, port, "", text, sizeof(text));
@@ -257,8 +259,12 @@ static int listen_on(struct program *program, const char *address, int port,
                          text, inlets_strerror(err), remedy(err));
         return err;
     }
-    cmd_address_join(address, (int)inlets_server_port(program->server, index),
-                     "*", text, sizeof(text));
+    bound = inlets_server_port(program->server, index);
+    if ((what & INLETS_LISTEN_TLS) != 0 &&
+        (what & INLETS_LISTEN_TUNNELS) != 0) {
+        program->wss_port = bound;
+    }
+    cmd_address_join(address, (int)bound, "*", text, sizeof(text));
     cmd_log_say(&program->log, INLETS_LOG_INFO, "listening", "address", text,
                 "for", purpose(what), NULL);
     return 0;
@@ -413,11 +419,10 @@ static void warn_of_unreadable(struct program *program)
 static void say_own(struct program *program, const struct cmd_server_options *o)
 {
     char line[512], host[256] = "";
-    int port = o->control_tls ? o->plan.control_port : o->tls_port;
     const char *address =
         o->control_tls ? o->plan.control_addr : o->plan.data_addr;
 
-    if (!o->auto_tls) {
+    if (!o->auto_tls || program->wss_port == 0) {
         return;
     }
     if (address == NULL || *address == '\0') {
@@ -425,10 +430,10 @@ static void say_own(struct program *program, const struct cmd_server_options *o)
         address = host;
     }
     (void)snprintf(line, sizeof(line),
-                   "inlets-client --url wss://%s%s%s:%d --server-fingerprint "
+                   "inlets-client --url wss://%s%s%s:%u --server-fingerprint "
                    "%s --token-from token --upstream http://127.0.0.1:3000",
                    strchr(address, ':') != NULL ? "[" : "", address,
-                   strchr(address, ':') != NULL ? "]" : "", port,
+                   strchr(address, ':') != NULL ? "]" : "", program->wss_port,
                    o->own.fingerprint);
     cmd_log_say(&program->log, INLETS_LOG_INFO,
                 o->own.made ? "certificate made" : "certificate", "file",
