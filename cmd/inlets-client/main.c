@@ -8,6 +8,7 @@
  * the difference; a file with a mistake in it changes nothing. */
 #include "options.h"
 
+#include "common/file.h"
 #include "common/logsink.h"
 #include "common/logturn.h"
 #include "common/process.h"
@@ -18,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -32,7 +34,9 @@ struct program {
     struct inlets_client *client;
     const struct cmd_client_options *options;
     struct cmd_upstreams served; /* owned */
-    bool has_hangup, has_token;
+    uv_timer_t watch;            /* of the token's file */
+    uint64_t token_stamp;
+    bool has_hangup, has_watch, has_token;
     bool stopping;
     int notify; /* -1: nobody wants to know */
     int status;
@@ -67,6 +71,10 @@ static void stop(struct program *program)
     if (program->has_hangup) {
         program->has_hangup = false;
         uv_close((uv_handle_t *)&program->hangup, NULL);
+    }
+    if (program->has_watch) {
+        program->has_watch = false;
+        uv_close((uv_handle_t *)&program->watch, NULL);
     }
     inlets_client_close(program->client, NULL, NULL);
     program->client = NULL;
@@ -261,6 +269,70 @@ static void on_hangup(uv_signal_t *handle, int signum)
     cmd_notify_ready(program->notify);
 }
 
+/* --- the token, anew -------------------------------------------------------*/
+
+/* How often its file is looked at: a token that is made anew every hour must be
+ * there before the next connect. */
+#define WATCH_MS 2000u
+
+/* What cannot be read, or is no token yet, is tried again when it changes. */
+static void reload_token(struct program *program)
+{
+    const char *path = program->options->token_file, *warning;
+    struct cmd_problem p;
+    char *token = NULL;
+    int rc;
+
+    program->token_stamp = cmd_file_stamp(0, path);
+    rc = cmd_secret_from_file(path, "token", &token, &warning, &p);
+    if (rc == 0) {
+        int err = inlets_client_set_token(program->client, token);
+
+        rc = err == 0 ? 0 : cmd_problem_set(&p, "%s", inlets_strerror(err));
+    }
+    cmd_secret_free(token);
+    cmd_log_say(&program->log, rc == 0 ? INLETS_LOG_INFO : INLETS_LOG_WARN,
+                rc == 0 ? "token read anew, and shown"
+                        : "token not read anew, the old one stays",
+                rc == 0 ? "file" : "why", rc == 0 ? path : p.text, NULL);
+}
+
+static void on_watch(uv_timer_t *handle)
+{
+    struct program *program = handle->data;
+
+    if (cmd_file_stamp(0, program->options->token_file) !=
+        program->token_stamp) {
+        reload_token(program);
+    }
+}
+
+/* A pipe can be read only once. */
+static bool is_watchable(const char *path)
+{
+    struct stat st;
+
+    return path != NULL && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int watch_token(struct program *program)
+{
+    int rc;
+
+    if (!is_watchable(program->options->token_file)) {
+        return 0;
+    }
+    program->token_stamp = cmd_file_stamp(0, program->options->token_file);
+    rc = uv_timer_init(&program->loop, &program->watch);
+    if (rc == 0) {
+        program->has_watch = true;
+        program->watch.data = program;
+        uv_unref((uv_handle_t *)&program->watch);
+        rc = uv_timer_start(&program->watch, on_watch, WATCH_MS, WATCH_MS);
+    }
+    return rc;
+}
+
 static int watch_signals(struct program *program)
 {
     int rc = uv_signal_init(&program->loop, &program->hangup);
@@ -352,9 +424,16 @@ static int explain_urls(const struct cmd_client_options *o, int err)
 /* Names are resolved by threads, so it comes before the first dial. */
 static int confine(struct program *program, const struct cmd_client_options *o)
 {
-    const char *const reread[] = {o->upstreams_file, NULL};
+    const char *const files[] = {o->upstreams_file, o->token_file};
+    const char *reread[3] = {NULL};
+    size_t n = 0;
     const struct cmd_sandbox sandbox = {.dials = true, .reread = reread};
 
+    for (size_t i = 0; i < 2; i++) {
+        if (files[i] != NULL) {
+            reread[n++] = files[i];
+        }
+    }
     return cmd_process_confine(&program->log, PROGRAM, o->run_as,
                                o->upstreams_file,
                                o->sandbox ? &sandbox : NULL) == 0
@@ -394,8 +473,9 @@ static int start(struct program *program, const struct cmd_client_options *o)
         cmd_log_say(&program->log, INLETS_LOG_INFO, "connecting", "url",
                     c->urls[i], NULL);
     }
-    err = watch_signals(program) != 0 ? INLETS_EINTERNAL
-                                      : inlets_client_start(program->client);
+    err = watch_signals(program) != 0 || watch_token(program) != 0
+              ? INLETS_EINTERNAL
+              : inlets_client_start(program->client);
     return err == 0 ? CMD_EXIT_OK : fail(program, err);
 }
 

@@ -176,6 +176,13 @@ inlets_client_replace_url(struct inlets_client *client, const char *endpoint,
 INLETS_API INLETS_MUST_USE int
 inlets_client_withdraw(struct inlets_client *client, const char *endpoint);
 
+/* What is shown at every handshake from now on, instead of opts.token: a token
+ * that was made anew. Exit nodes that are connected see it at once, by a fresh
+ * connection, which no request notices. INLETS_EINVAL: it is empty, or no field
+ * value; INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_set_token(struct inlets_client *client, const char *token);
+
 /* Begins to connect, and keeps at it until close. Errors: INLETS_EINVAL (no
  * endpoint, or started already), INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int

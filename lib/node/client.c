@@ -194,6 +194,25 @@ void inlets_client_opts_init_sized(struct inlets_client_opts *opts, size_t size)
     opts->size = size;
 }
 
+static bool is_token(const char *token)
+{
+    return token != NULL && inl_slice_is_field_value(inl_str(token));
+}
+
+/* Instead of the one that there is. */
+static int take_token(struct inlets_client *client, const char *token)
+{
+    char *copy = inl_strdup(token);
+
+    if (copy == NULL) {
+        return INLETS_ENOMEM;
+    }
+    inl_free_secret(client->token);
+    client->token = copy;
+    client->token_text = inl_str(copy);
+    return 0;
+}
+
 static int check_opts(const struct inlets_client_opts *o)
 {
     return o->tunnel_path != NULL && o->tunnel_path[0] == '/' &&
@@ -202,8 +221,7 @@ static int check_opts(const struct inlets_client_opts *o)
                    o->connections <= INL_SESSION_LANES &&
                    o->nurls <= INL_CLIENT_MAX_URLS &&
                    (o->url != NULL || (o->urls != NULL && o->nurls > 0)) &&
-                   (o->token == NULL ||
-                    inl_slice_is_field_value(inl_str(o->token)))
+                   (o->token == NULL || is_token(o->token))
                ? 0
                : INLETS_EINVAL;
 }
@@ -249,9 +267,8 @@ static int take_opts(struct inlets_client *client,
     if (err == 0) {
         err = take_urls(client, &o);
     }
-    if (err == 0 && o.token != NULL &&
-        (client->token = inl_strdup(o.token)) == NULL) {
-        err = INLETS_ENOMEM;
+    if (err == 0 && o.token != NULL) {
+        err = take_token(client, o.token);
     }
     if (err == 0) {
         err = take_host_header(client, o.host_header);
@@ -261,6 +278,17 @@ static int take_opts(struct inlets_client *client,
     o.proxy = o.tls_proxy = o.no_proxy = NULL;
     o.urls = NULL;
     client->opts = o;
+    return err;
+}
+
+int inlets_client_set_token(struct inlets_client *client, const char *token)
+{
+    int err = is_token(token) ? take_token(client, token) : INLETS_EINVAL;
+
+    if (err == 0 && client->started && !client->closed) {
+        inl_loop_enter(&client->loop);
+        inl_client_servers_refresh(client);
+    }
     return err;
 }
 

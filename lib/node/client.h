@@ -90,6 +90,7 @@ struct inlets_client {
     struct inl_loop loop;           /* first */
     struct inlets_client_opts opts; /* strings are NULL */
     char *token;                    /* owned; wiped */
+    struct inlets_slice token_text; /* of it */
     char *host_header;              /* owned; NULL: the visitor\'s */
     struct inl_trust *trust;        /* owned; NULL: not read yet */
     uint8_t pin[INL_SHA256_LEN];    /* of the exit nodes' certificate */
@@ -158,6 +159,7 @@ int inl_client_add_server(struct inlets_client *client, const char *url,
 char *inl_client_authority(const struct inl_url *url);
 /* All or none: INLETS_ENOMEM. */
 int inl_client_servers_start(struct inlets_client *client);
+void inl_client_servers_refresh(struct inlets_client *client);
 void inl_client_servers_drain(struct inlets_client *client);
 /* What waits is offered where there is room; the env's `later`. */
 void inl_client_offer_waiting(struct inl_later *later);

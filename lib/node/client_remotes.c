@@ -261,7 +261,7 @@ static void init_remote(struct inl_client_member *m)
         .authority = inl_str(s->authority),
         .target = inl_str(s->target),
         .agent = INL_LIT(INL_CLIENT_AGENT),
-        .token = inl_str(client->token),
+        .token = &client->token_text,
         .label = inl_str(m->label),
         .connect_timeout_ms = o->connect_timeout_ms,
         .retry_max_ms = o->retry_max_ms,
@@ -624,6 +624,17 @@ static void stop_resolving(struct inlets_client *client)
     {
         inl_resolve_cancel(server_of(n)->dialer, &server_of(n)->resolve);
         inl_timer_off(inl_client_env(client), &server_of(n)->timer);
+    }
+}
+
+void inl_client_servers_refresh(struct inlets_client *client)
+{
+    struct inl_list *n, *nt, *m, *mt;
+
+    inl_client_each_member(client, n, nt, m, mt)
+    {
+        inl_remote_refresh(
+            &inl_container(m, struct inl_client_member, node)->remote);
     }
 }
 

@@ -479,6 +479,17 @@ void inl_remote_start(struct inl_remote *r)
     inl_reconnect_start(&r->home.reconnect);
 }
 
+void inl_remote_refresh(struct inl_remote *r)
+{
+    struct inl_ticket ticket = {0};
+
+    if (r->current != NULL &&
+        inl_session_ticket(r->current->session, 0, &ticket)) {
+        want(r->current->session, 0, INL_WANT_MOVE);
+    }
+    inl_wipe(&ticket, sizeof(ticket));
+}
+
 void inl_remote_drain(struct inl_remote *r, struct inlets_slice text)
 {
     struct inl_list *n, *tmp;

@@ -84,8 +84,8 @@ struct inl_remote_config {
     struct inlets_slice authority; /* for the Host field */
     struct inlets_slice target;    /* "/tunnel" */
     struct inlets_slice agent;
-    struct inlets_slice token;
-    struct inlets_slice label; /* for the log */
+    const struct inlets_slice *token; /* as it is at each handshake */
+    struct inlets_slice label;        /* for the log */
     uint32_t connect_timeout_ms, retry_max_ms, refused_retry_ms;
     struct inl_lane_config lane;
     uint32_t max_streams;
@@ -142,6 +142,10 @@ void inl_remote_start(struct inl_remote *r);
 void inl_remote_drain(struct inl_remote *r, struct inlets_slice text);
 /* Cuts what runs; `over` follows. */
 void inl_remote_close(struct inl_remote *r);
+
+/* Lane 0 moves to a fresh websocket, so that the server sees a handshake with
+ * what is in config now. Nothing without a session, or without resuming. */
+void inl_remote_refresh(struct inl_remote *r);
 
 enum inl_remote_state inl_remote_state(const struct inl_remote *r);
 /* NULL: none. */

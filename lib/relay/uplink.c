@@ -171,14 +171,14 @@ static int put_request(struct inl_uplink *u)
     enum inl_http1_framing framing;
     int err;
 
-    if (u->token.len > TOKEN_MAX) {
+    if (u->token->len > TOKEN_MAX) {
         return INLETS_EINVAL;
     }
-    if (u->token.len > 0) {
+    if (u->token->len > 0) {
         memcpy(bearer, "Bearer ", 7);
-        memcpy(bearer + 7, u->token.ptr, u->token.len);
+        memcpy(bearer + 7, u->token->ptr, u->token->len);
         fields[head.nfields++] = (struct inlets_field){
-            INL_LIT("Authorization"), inl_slice(bearer, u->token.len + 7)};
+            INL_LIT("Authorization"), inl_slice(bearer, u->token->len + 7)};
     }
     if (u->ticket != NULL) {
         fields[head.nfields++] = (struct inlets_field){
@@ -237,7 +237,7 @@ void inl_uplink_fini(struct inl_uplink *u)
     inl_http1_fini(&u->http);
 }
 
-void inl_uplink_start(struct inl_uplink *u, struct inlets_slice token,
+void inl_uplink_start(struct inl_uplink *u, const struct inlets_slice *token,
                       const struct inl_ticket *ticket)
 {
     uint64_t due = u->config.env->now_ms + u->config.timeout_ms;

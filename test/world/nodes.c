@@ -263,6 +263,8 @@ static const struct inl_remote_ops dev_ops = {.offer = dev_offer,
 
 void world_dev_config(struct world *w, struct inl_remote_config *config)
 {
+    static const struct inlets_slice token = {"secret", 6};
+
     *config = (struct inl_remote_config){
         .ops = &dev_ops,
         .env = &w->env,
@@ -272,7 +274,7 @@ void world_dev_config(struct world *w, struct inl_remote_config *config)
         .authority = INL_LIT("exit"),
         .target = INL_LIT("/tunnel"),
         .agent = INL_LIT("world"),
-        .token = INL_LIT("secret"),
+        .token = &token,
         .label = INL_LIT("exit"),
         .connect_timeout_ms = 10000,
         .retry_max_ms = 30000,
