@@ -561,6 +561,33 @@ static void junk_and_hang_ups_are_refused(void **state)
     }
 }
 
+/* Warnings that Mbed TLS ignores, for ever: each may be the last. */
+static void a_handshake_has_so_many_bytes(void **state)
+{
+    static const uint8_t warning[] = {21, 3, 3, 0, 2, 1, 90};
+    const size_t most = 128 * KIB / sizeof(warning);
+    struct scene t;
+    struct side m;
+    struct world_end *e;
+
+    (void)state;
+    scene_open(&t);
+    e = silent(&t, &m);
+    for (size_t i = 0; i < most; i++) {
+        world_write(e, warning, sizeof(warning));
+    }
+    world_run(t.w, 10);
+    assert_int_equal(m.dones, 0);
+    world_write(e, warning, sizeof(warning));
+    world_run(t.w, 10);
+    assert_int_equal(m.dones, 1);
+    assert_int_equal(m.err, INLETS_ETLS);
+    assert_string_equal(m.why, "it is too large");
+    assert_int_equal(t.servers.n, 0);
+    world_close(e, false);
+    scene_close(&t);
+}
+
 static void a_handshake_may_be_cancelled_at_any_time(void **state)
 {
     const struct world_net net = {
@@ -863,6 +890,7 @@ int main(void)
         cmocka_unit_test(who_says_nothing_has_five_seconds),
         cmocka_unit_test(the_oldest_makes_room),
         cmocka_unit_test(junk_and_hang_ups_are_refused),
+        cmocka_unit_test(a_handshake_has_so_many_bytes),
         cmocka_unit_test(a_handshake_may_be_cancelled_at_any_time),
         cmocka_unit_test(machines_may_do_anything_at_any_time),
         cmocka_unit_test(the_link_above_is_like_the_one_below),
