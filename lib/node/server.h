@@ -72,7 +72,8 @@ struct inlets_server {
     struct inl_error_pages pages;
     struct inl_server_certs certs;
     struct inl_tls_config *tls;       /* owned; NULL: no port speaks TLS */
-    struct inl_secured_group secured; /* once there is tls */
+    struct inl_secured_group secured; /* once there is tls; and */
+    struct inl_turns turns;           /* of it */
     char *tls_default;                /* owned; may be NULL */
     uint64_t tls_said_ms;             /* of failed handshakes */
     uint64_t tls_failures;            /* since, with the one said */

@@ -6,8 +6,8 @@
 #include "base/slice.h"
 #include <string.h>
 
-/* At once; beyond them the oldest gives way. With the time a handshake has,
- * what junk on the port can hold: 1024 times 36 KiB or so. */
+/* At once; beyond them the oldest of who has the most gives way. With the time
+ * a handshake has, what junk on the port can hold: 1024 times 36 KiB or so. */
 #define HANDSHAKES 1024u
 #define SAY_MS 1000u
 
@@ -144,8 +144,10 @@ static void on_shaken(void *user, int err, const char *why,
 int inl_server_tls_start(struct inlets_server *server)
 {
     const struct inl_tls_server how = {pick, server};
-    struct inl_secured_group values = {
-        .env = inl_server_env(server), .most = HANDSHAKES, .done = on_shaken};
+    struct inl_secured_group values = {.env = inl_server_env(server),
+                                       .turns = &server->turns,
+                                       .most = HANDSHAKES,
+                                       .done = on_shaken};
     int err = server->certs.n == 0 ? INLETS_EINVAL : 0;
 
     if (err == 0 && server->tls == NULL) {

@@ -11,6 +11,9 @@
  * In: what the link above has no room for waits encrypted in `held` (at most
  * what was read at once) or as the rest of a record inside Mbed TLS.
  *
+ * A server's handshake goes on when its address has its turn: what comes until
+ * then waits in `held`, too.
+ *
  * Ends: close_notify is the link's FIN, in either direction. A FIN without it
  * is a cut, as a RST is: nothing behind it may be taken for whole.
  *
@@ -26,6 +29,8 @@
  * certificates, not a flood. */
 #define SHAKING_MAX_BYTES (128u * 1024)
 #define SHAKING_ROOM (16u * 1024)
+/* A step of a handshake that makes more than that is one that takes long. */
+#define LONG_BYTES 100u
 /* Encrypted bytes to read even if there is room for less. */
 #define ROOM_MIN (16u * 1024)
 /* Waits above: two records. More would be unsent bytes that nobody orders. */
@@ -44,6 +49,7 @@ struct inl_secured {
     struct inl_tls *tls;
     void *user;
     struct inl_list node; /* group->shaking */
+    struct inl_turn turn; /* of a server, while it is shaking */
     struct inl_timer timer;
     struct inl_queue held;
     size_t shaken; /* bytes of the handshake so far */
@@ -68,6 +74,9 @@ static void stop_shaking(struct inl_secured *s)
     if (!inl_list_empty(&s->node)) {
         inl_list_remove(&s->node);
         s->group->n--;
+        if (s->group->turns != NULL) {
+            inl_turns_leave(s->group->turns, &s->turn);
+        }
     }
     inl_timer_off(s->above.env, &s->timer);
 }
@@ -200,9 +209,38 @@ static void pump(struct inl_secured *s, const uint8_t *p, size_t n)
     s->pumping = false;
     if (err != 0) {
         fail(s, err, "out of memory");
-    } else if (s->cut && s->held.bytes == 0 && !inl_tls_has_plain(s->tls)) {
+    } else if (s->cut && !s->open) {
+        fail(s, INLETS_ECLOSED, "the other side hung up");
+    } else if (s->cut && !s->peer_ended && s->held.bytes == 0 &&
+               !inl_tls_has_plain(s->tls)) {
         inl_link_close(&s->above, INLETS_ERESET);
     }
+}
+
+/* A flight of ours takes a key exchange and a signature; reading takes next to
+ * nothing. */
+static bool have_turn(struct inl_turn *turn)
+{
+    struct inl_secured *s = inl_container(turn, struct inl_secured, turn);
+    struct inl_link *below = s->below; /* not NULL while it is shaking */
+    size_t before = below->out.bytes;
+
+    pump(s, NULL, 0);
+    if (s->below == NULL) {
+        return false;
+    }
+    inl_link_wake(below);
+    return below->out.bytes > before + LONG_BYTES;
+}
+
+/* Behind it all that comes waits, so that nothing overtakes it. */
+static void wait_for_turn(struct inl_secured *s, const uint8_t *p, size_t n)
+{
+    if (inl_queue_append(&s->held, p, n) != 0) {
+        fail(s, INLETS_ENOMEM, "out of memory");
+        return;
+    }
+    inl_turns_ask(s->group->turns, &s->turn);
 }
 
 static void secured_rx(void *machine, const uint8_t *p, size_t n)
@@ -213,6 +251,10 @@ static void secured_rx(void *machine, const uint8_t *p, size_t n)
         s->shaken += n;
         if (s->shaken > SHAKING_MAX_BYTES) {
             fail(s, INLETS_ETLS, "it is too large");
+            return;
+        }
+        if (s->group->turns != NULL) {
+            wait_for_turn(s, p, n);
             return;
         }
     }
@@ -228,7 +270,10 @@ static size_t secured_rx_room(void *machine)
     struct inl_secured *s = machine;
     size_t room;
 
-    if (!s->open || s->peer_ended) {
+    if (!s->open) {
+        return s->held.bytes < SHAKING_ROOM ? SHAKING_ROOM - s->held.bytes : 0;
+    }
+    if (s->peer_ended) {
         return SHAKING_ROOM;
     }
     room = s->held.bytes > 0 || inl_tls_has_plain(s->tls)
@@ -241,8 +286,10 @@ static void secured_eof(void *machine)
 {
     struct inl_secured *s = machine;
 
-    if (!s->open) {
+    if (!s->open && s->held.bytes == 0) {
         fail(s, INLETS_ECLOSED, "the other side hung up");
+    } else if (!s->open) {
+        s->cut = true; /* unless what waits is all that it had to say */
     } else if (s->above.lingering) {
         inl_link_rx_eof(&s->above); /* it only waited for that */
     } else if (!s->peer_ended) {
@@ -455,6 +502,9 @@ void inl_secured_group_init(struct inl_secured_group *group,
     *group = *values;
     group->n = 0;
     inl_list_init(&group->shaking);
+    if (group->turns != NULL) {
+        inl_turns_init(group->turns, group->env, have_turn);
+    }
 }
 
 void inl_secured_cancel(struct inl_secured *s)
@@ -466,6 +516,12 @@ void inl_secured_cancel(struct inl_secured *s)
 static struct inl_secured *oldest(struct inl_secured_group *group)
 {
     return inl_container(group->shaking.next, struct inl_secured, node);
+}
+
+static struct inl_secured *surplus(struct inl_secured_group *group)
+{
+    return inl_container(inl_turns_surplus(group->turns), struct inl_secured,
+                         turn);
 }
 
 void inl_secured_group_close(struct inl_secured_group *group)
@@ -509,10 +565,13 @@ struct inl_secured *inl_secured_start(struct inl_secured_group *group,
     }
     s->user = user;
     if (group->most > 0 && group->n >= group->most) {
-        fail(oldest(group), INLETS_ELIMIT, "newer handshakes took its place");
+        fail(surplus(group), INLETS_ELIMIT, "newer handshakes took its place");
     }
     inl_list_push_back(&group->shaking, &s->node);
     group->n++;
+    if (group->turns != NULL) {
+        inl_turns_join(group->turns, &s->turn, inl_str(below->peer_ip));
+    }
     inl_link_set_machine(below, &machine_ops, s);
     if (name != NULL) {
         pump(s, NULL, 0); /* the client speaks first */

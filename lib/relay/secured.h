@@ -6,6 +6,7 @@
 
 #include "base/link.h"
 #include "proto/tls.h"
+#include "relay/turns.h"
 
 struct inl_secured;
 
@@ -13,8 +14,12 @@ struct inl_secured;
 struct inl_secured_group {
     struct inl_env *env;
     struct inl_tls_config *tls; /* borrowed */
-    /* Handshakes at once: beyond them the oldest is reset, so that who opens
-     * connections and says nothing keeps nobody out; 0: any number. */
+    /* For a server, whose handshakes strangers begin: addresses take turns.
+     * Borrowed; NULL: each goes on at once, and `most` is 0. */
+    struct inl_turns *turns;
+    /* Handshakes at once: beyond them the oldest of who has the most is reset,
+     * so that who opens connections and says nothing keeps nobody out; 0: any
+     * number. */
     unsigned most;
     /* Once for each, unless it was cancelled. err 0: set a machine on the link
      * (link->tls says what was agreed on), or close it. Else why, a sentence:

@@ -45,6 +45,7 @@ struct scene {
     struct inl_tls_config *sconf, *cconf;
     struct inl_cert *cert;
     struct inl_secured_group servers, clients;
+    struct inl_turns turns; /* of the servers */
     struct side s, c;
 };
 
@@ -186,9 +187,11 @@ static void scene_open(struct scene *t)
 {
     *t = (struct scene){.w = world_new(1)};
     make_configs(t);
-    inl_secured_group_init(
-        &t->servers, &(struct inl_secured_group){
-                         .env = &t->w->env, .tls = t->sconf, .done = on_done});
+    inl_secured_group_init(&t->servers,
+                           &(struct inl_secured_group){.env = &t->w->env,
+                                                       .tls = t->sconf,
+                                                       .turns = &t->turns,
+                                                       .done = on_done});
     inl_secured_group_init(
         &t->clients, &(struct inl_secured_group){
                          .env = &t->w->env, .tls = t->cconf, .done = on_done});
@@ -561,6 +564,35 @@ static void junk_and_hang_ups_are_refused(void **state)
     }
 }
 
+/* What waits for its turn may be all that there was to say: it is no cut. */
+static void who_says_all_and_hangs_up_is_heard(void **state)
+{
+    const struct world_net far = {.latency_ms = 20, .buffer = 256 * KIB};
+    const struct world_bytes *b;
+    struct scene t;
+
+    (void)state;
+    begin(&t, &far);
+    while (t.c.link == NULL) {
+        world_run(t.w, 1);
+    }
+    assert_int_equal(t.s.dones, 0);
+    send_body(&t.c, &t.s, 0, 5000);
+    inl_link_shutdown(t.c.link);
+    world_settle(t.w);
+    b = &t.pipe->end[1].way.bytes; /* a carrier that gives all at once */
+    inl_link_rx(t.s.below, b->ptr + b->head, b->len);
+    inl_link_rx_eof(t.s.below);
+    assert_int_equal(t.s.dones, 0);
+    world_run(t.w, 1);
+    assert_int_equal(t.s.dones, 1);
+    assert_int_equal(t.s.err, 0);
+    assert_got(&t.s, 5000);
+    assert_int_equal(t.s.eofs, 1);
+    assert_int_equal(t.s.gones, 0);
+    scene_close(&t);
+}
+
 /* Warnings that Mbed TLS ignores, for ever: each may be the last. */
 static void a_handshake_has_so_many_bytes(void **state)
 {
@@ -890,6 +922,7 @@ int main(void)
         cmocka_unit_test(who_says_nothing_has_five_seconds),
         cmocka_unit_test(the_oldest_makes_room),
         cmocka_unit_test(junk_and_hang_ups_are_refused),
+        cmocka_unit_test(who_says_all_and_hangs_up_is_heard),
         cmocka_unit_test(a_handshake_has_so_many_bytes),
         cmocka_unit_test(a_handshake_may_be_cancelled_at_any_time),
         cmocka_unit_test(machines_may_do_anything_at_any_time),
