@@ -48,6 +48,7 @@ const char *inl_http1_reason(const struct inl_http1 *h)
 
 /* --- The buffer of a head --- */
 
+/* Heads hold tokens and cookies: nothing of them is left in what is freed. */
 static int grow(void **ptr, size_t *cap, size_t need, size_t min, size_t size)
 {
     size_t new_cap = *cap == 0 ? min : *cap;
@@ -59,9 +60,14 @@ static int grow(void **ptr, size_t *cap, size_t need, size_t min, size_t size)
     if (new_cap == *cap) {
         return 0;
     }
-    grown = inl_realloc(*ptr, new_cap * size);
+    grown = inl_malloc(new_cap * size);
     if (grown == NULL) {
         return INLETS_ENOMEM;
+    }
+    if (*cap > 0) {
+        memcpy(grown, *ptr, *cap * size);
+        inl_wipe(*ptr, *cap * size);
+        inl_free(*ptr);
     }
     *ptr = grown;
     *cap = new_cap;
@@ -103,6 +109,7 @@ static int add_mark(struct inl_http1 *h)
 
 static void free_buffers(struct inl_http1 *h)
 {
+    inl_wipe(h->buf, h->buf_len);
     inl_free(h->buf);
     inl_free(h->marks);
     h->buf = NULL;

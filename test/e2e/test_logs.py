@@ -1,12 +1,17 @@
 """What the programs say: a line for each request and each connection."""
 
+import base64
 import json
+import os
 import re
+import ssl
 import time
 
+from lib.certs import never_answers
 from lib.house import (CONNECTED, DISCONNECTED, REQUEST, check, equal, soon,
                        test)
 from lib.origin import hello
+from test_tls import secure_pair, url_of, visit
 
 ID = re.compile(r'^[0-9a-f]{16}$')
 
@@ -146,3 +151,48 @@ def refusals_are_said(w):
          'the line of the 503')
     soon(lambda: any(e.get('status') == 400 for e in events(server)), 3,
          'the line of the 400')
+
+
+def memory_of(program):
+    """What it keeps: the stack is written over by whatever comes."""
+    with open(f'/proc/{program.pid}/mem', 'rb', buffering=0) as memory:
+        for line in program.proc('maps').decode().splitlines():
+            span, mode = line.split()[:2]
+            begin, end = (int(number, 16) for number in span.split('-'))
+            if mode.startswith('rw') and '[stack' not in line:
+                memory.seek(begin)
+                yield memory.read(end - begin)
+
+
+@test()
+def no_key_and_no_token_is_told(w):
+    """At any level, on any leg by TLS; nor are they in /proc, nor is their text
+    in memory."""
+    debug = ['--log-level', 'debug']
+    server, client, origin, ca = secure_pair(w, hello, *debug)
+    client.terminate()
+    client = w.client(server, origin, url=url_of(server),
+                      flags=['--ca-file', ca.file, *debug])
+    for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+        context = ca.context()
+        context.minimum_version = context.maximum_version = version
+        with visit(server, ca, context=context) as visitor:
+            equal(visitor.get().status, 200, version)
+    with never_answers(server.secure, b'no TLS at all'):
+        server.wait_log('TLS handshake failed')
+    with open(f'{ca.folder}/localhost.key', encoding='ascii') as file:
+        pem = file.read().split('-----')[2].strip()
+    scalar = base64.b64decode(pem)[7:39]    # RFC 5915 3
+    texts = [*pem.split(), scalar.hex(), scalar.hex().upper(), w.token]
+    for program in (server, client):
+        check('level=debug' in program.log, program.name, 'says little')
+        for text in texts:
+            check(text not in program.log, program.name, 'says it')
+            for name in ('cmdline', 'environ'):
+                check(text.encode() not in program.proc(name), name)
+    if os.geteuid() == 0 and not w.sanitized:   # whose allocator keeps it all
+        whole = list(memory_of(server))
+        check(any(b'localhost' in part for part in whole), 'nothing read')
+        for text in texts:
+            check(not any(text.encode() in part for part in whole),
+                  'in the memory of the server:', text[:4])
