@@ -104,6 +104,43 @@ def upload(subject, seconds):
         return total, time.monotonic() - began
 
 
+def by_curl(subject, count):
+    """Bytes a second of so many downloads, one after the other."""
+    argv = [find('curl') or missing('curl'), '-sk', '-o', '/dev/null', '-w',
+            '%{http_code} %{size_download} %{time_total}\\n',
+            subject.url(f'/big?[1-{count}]')]
+    with subject.place.near:
+        ran = subprocess.run(argv, text=True, capture_output=True, check=False,
+                             timeout=20 * count)
+    got = [line.split() for line in ran.stdout.splitlines()]
+    if [(code, size) for code, size, _ in got] != [('200', str(BIG))] * count:
+        raise Unable(f'curl: {ran.stdout[:100]}')
+    return count * BIG / sum(float(took) for *_, took in got)
+
+
+def handshakes(subject, seconds, how, visitors=4):
+    """(a second, in all) by openssl s_time, TLS 1.3, each with a request. how:
+    'new', or 'reuse' for those that come back."""
+    argv = [find('openssl') or missing('openssl'), 's_time', '-connect',
+            f'{subject.address}:{subject.port}', f'-{how}', '-www', '/small',
+            '-time', str(seconds), '-tls1_3']
+    with subject.place.near:
+        running = [subprocess.Popen(argv, text=True, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT)
+                   for _ in range(visitors)]
+    said = [program.communicate(timeout=seconds + 30)[0]
+            for program in running]
+    total = 0
+    for out in said:
+        found = re.search(r'(\d+) connections in \d+ real seconds', out)
+        # A mark for each: "r" for one that was resumed, "*" for another.
+        marks = set(''.join(re.findall(r'^[r*]+$', out, re.M)))
+        if not found or marks != {'r' if how == 'reuse' else '*'}:
+            raise Unable(f'openssl s_time: {marks} {out[-100:]}')
+        total += int(found[1])
+    return total / seconds, total
+
+
 @contextlib.contextmanager
 def full_download(subject):
     """curl in the background, again and again."""

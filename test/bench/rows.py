@@ -11,6 +11,7 @@ import statistics
 import time
 
 import load
+import primitives
 import tunnels
 from subjects import SUBJECTS, Unable, running
 
@@ -27,13 +28,15 @@ MIDDLES = tuple(name for name in ALL if name != 'direct')
 
 @dataclasses.dataclass
 class Reach:
-    """`least` or `most`, of the figure or of its ratio to `of`."""
+    """`least` or `most`, of the figure or of its ratio to `of`; or none."""
 
     least: float = None
     most: float = None
     of: str = None
 
     def __str__(self):
+        if self.least is None and self.most is None:
+            return '-'
         bound = self.least if self.least is not None else self.most
         unit = f'x {self.of}' if self.of else ''
         word = 'or more' if self.least is not None else 'or less'
@@ -48,7 +51,7 @@ class Reach:
             return None
         if self.least is not None:
             return figure >= self.least
-        return figure <= self.most
+        return figure <= self.most if self.most is not None else None
 
 
 @dataclasses.dataclass
@@ -81,6 +84,10 @@ def least(name, *bound):
 
 def most(name, *bound):
     return Row(name, Reach(most=bound[0], of=(*bound, None)[1]))
+
+
+def more(name):
+    return Row(name, Reach(), True)
 
 
 def lossy(repeat):
@@ -152,6 +159,63 @@ def one_upload(bench, name, _repeat):
         before = subject.cpu()
         sent = load.upload(subject, bench.seconds(4))
         return rate_and_cpu(subject, before, sent, UP, UP_CPU)
+
+
+# --- TLS ---------------------------------------------------------------------
+
+TLS_NEW = 'https: full handshakes/s, 4 visitors'
+TLS_NEW_CPU = 'CPU s per 1,000 of them'
+TLS_AGAIN = 'https: resumed handshakes/s, 4 visitors'
+TLS_SMALL = 'https: requests/s, keep-alive, 64 visitors'
+TLS_DOWN = 'https: download, 1 stream, MB/s'
+# Of the library alone: Mbed TLS here, OpenSSL for nginx2.
+PRIMITIVES = {
+    f'library alone: {name}': name for name in (
+        'chacha20-poly1305', 'aes-128-gcm', 'ecdsa-p256', 'ecdh-p256',
+        'ecdh-x25519')}
+NOT_SSH = ('nginx2', 'inlets')      # it has no TLS, and many take it minutes
+
+
+@measure(more(TLS_NEW), Row(TLS_NEW_CPU, Reach()), subjects=NOT_SSH)
+def tls_handshakes(bench, name, _repeat):
+    with running(name, bench.build, flags=('tls',)) as subject:
+        load.warm_up(subject)
+        before = subject.cpu()
+        rate, count = load.handshakes(subject, bench.seconds(4), 'new')
+        return {TLS_NEW: rate,
+                TLS_NEW_CPU: 1000 * (subject.cpu() - before) / count}
+
+
+@measure(more(TLS_AGAIN), subjects=NOT_SSH)
+def tls_resumed(bench, name, _repeat):
+    with running(name, bench.build, flags=('tls',)) as subject:
+        load.warm_up(subject)
+        return {TLS_AGAIN: load.handshakes(subject, bench.seconds(4),
+                                           'reuse')[0]}
+
+
+@measure(more(TLS_SMALL), subjects=NOT_SSH)
+def tls_keep_alive(bench, name, _repeat):
+    with running(name, bench.build, flags=('tls',)) as subject:
+        load.warm_up(subject)
+        got = load.wrk(subject, bench.seconds(4), 64)
+        if got['errors']:
+            raise Unable(f'{got["errors"]} errors')
+        return {TLS_SMALL: got['rate']}
+
+
+@measure(more(TLS_DOWN), subjects=NOT_SSH)
+def tls_download(bench, name, _repeat):
+    with running(name, bench.build, flags=('tls',)) as subject:
+        load.warm_up(subject)
+        return {TLS_DOWN: load.by_curl(subject, 2 * bench.seconds(4)) / 1e6}
+
+
+@measure(*map(more, PRIMITIVES), subjects=NOT_SSH)
+def library_alone(bench, name, _repeat):
+    speed = primitives.of_openssl if name == 'nginx2' else primitives.of_ours
+    got = speed(bench.build)
+    return {row: got[what] for row, what in PRIMITIVES.items()}
 
 
 # --- memory ------------------------------------------------------------------
@@ -317,7 +381,6 @@ VISITORS_GROW, EVENTS_GROW, HOSTS_GROW, SESSIONS_GROW = (
     GROWTH.format(what) for what in (
         '10,000 idle visitors', '10,000 idle streams', '10,000 hosts',
         '10,000 idle clients'))
-NOT_SSH = ('nginx2', 'inlets')      # ssh takes minutes for so many
 
 
 @measure(most(VISITORS_GROW, 1.3), subjects=NOT_SSH)

@@ -163,7 +163,7 @@ NGINX_ORIGIN = '''
 # disk; buffers as large as pay here.
 NGINX_PROXY = '''
     upstream up {{ server {to}; keepalive 512; }}
-    server {{ listen {at}; location / {{
+    server {{ listen {at}{tls}; location / {{
         proxy_pass http://up; proxy_http_version 1.1;
         proxy_set_header Connection ""; proxy_set_header Host $http_host;
         proxy_buffering {buffering}; proxy_request_buffering off;
@@ -171,6 +171,10 @@ NGINX_PROXY = '''
         proxy_busy_buffers_size 512k; client_body_buffer_size 64k;
         proxy_max_temp_file_size 0; proxy_read_timeout 3600s; }} }}
 '''
+
+# Sessions come back by tickets, as by inlets-server.
+NGINX_TLS = ''' ssl; ssl_certificate {cert}; ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3'''
 
 
 @functools.cache
@@ -231,6 +235,18 @@ class Place:
         wait_listening(self.far, self.far_address, port)
         return at
 
+    def certificate(self):
+        """(certificate, key), of P-256, made for this run."""
+        cert, key = (os.path.join(self.folder, f'tls.{kind}')
+                     for kind in ('crt', 'key'))
+        subprocess.run(
+            [find('openssl') or missing('openssl'), 'req', '-x509', '-newkey',
+             'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+             '-subj', '/CN=localhost', '-addext',
+             'subjectAltName=DNS:localhost', '-out', cert, '-keyout', key],
+            check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        return cert, key
+
     def stop(self):
         for program in reversed(self.programs):
             program.kill()
@@ -287,6 +303,7 @@ class Subject:
     def __init__(self, place, origin, flags=(), hosts=0):
         self.place, self.origin, self.flags = place, origin, flags
         self.hosts = hosts      # h0.test and so on, instead of any host
+        self.is_tls = 'tls' in flags    # for visitors
         self.address = self.port = self.server = None
         self.middle = []
         self.set_up()
@@ -302,7 +319,8 @@ class Subject:
         return address, int(port)
 
     def url(self, path):
-        return f'http://{self.address}:{self.port}{path}'
+        scheme = 'https' if self.is_tls else 'http'
+        return f'{scheme}://{self.address}:{self.port}{path}'
 
 
 class Direct(Subject):
@@ -321,11 +339,15 @@ class Nginx2(Subject):
         inner = place.port(place.far)
         at = f'{place.far_address}:{inner}'
         self.middle.append(place.nginx(place.far, 'inner', NGINX_PROXY.format(
-            at=at, to=self.origin, buffering=buffering)))
+            at=at, tls='', to=self.origin, buffering=buffering)))
         wait_listening(place.far, place.far_address, inner)
         self.address, self.port = LOCAL, place.port(place.near)
+        tls = ''
+        if self.is_tls:
+            cert, key = place.certificate()
+            tls = NGINX_TLS.format(cert=cert, key=key)
         self.outer = NGINX_PROXY.format(
-            at=f'{LOCAL}:{self.port}', to=at, buffering=buffering)
+            at=f'{LOCAL}:{self.port}', tls=tls, to=at, buffering=buffering)
         self.start_server()
 
     def start_server(self):
@@ -470,11 +492,21 @@ class Inlets(Subject):
     def tunnels(self):
         return self.place.near_address, self.tunnel_port
 
+    def ports(self):
+        """By TLS visitors have a port, and that in clear is nobody's."""
+        if not self.is_tls:
+            return '--port', self.port
+        cert, key = self.place.certificate()
+        # wrk asks for an address by SNI, which nobody should (RFC 6066 3).
+        return ('--port', self.place.port(self.place.near), '--tls-port',
+                self.port, '--tls-cert', cert, '--tls-key', key,
+                '--tls-default', 'localhost')
+
     def start_server(self):
         place = self.place
         self.server = place.start(
             place.near, 'inlets-server', self.path('inlets-server'),
-            '--port', self.port, '--data-addr', LOCAL,
+            *self.ports(), '--data-addr', LOCAL,
             '--control-port', self.tunnel_port,
             '--control-addr', place.near_address, '--token', 'bench',
             '--max-streams', '65000', '--idle-timeout', '3600s',
