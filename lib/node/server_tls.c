@@ -41,12 +41,20 @@ static struct inl_cert *find(const struct inl_server_certs *certs,
     return NULL;
 }
 
+/* An address is no name (RFC 6066 3), though some send one. */
+static bool names_nobody(struct inlets_slice sni)
+{
+    struct inl_ip ip;
+
+    return sni.len == 0 || inl_ip_parse(sni, &ip);
+}
+
 static struct inl_cert *pick(void *user, struct inlets_slice sni)
 {
     const struct inlets_server *server = user;
     const struct inl_server_certs *certs = &server->certs;
     struct inl_cert *cert =
-        sni.len == 0 && certs->n > 0 ? certs->items[0] : find(certs, sni);
+        names_nobody(sni) && certs->n > 0 ? certs->items[0] : find(certs, sni);
 
     return cert != NULL ? cert : certs->unknown;
 }

@@ -178,6 +178,16 @@ def certificates_by_name(w):
 
 
 @test()
+def an_address_is_no_name(w):
+    """RFC 6066 section 3 forbids it, and some clients send it."""
+    ca = Authority(w.folder)
+    server = secure_server(w, *ca.sign('a.test').flags)
+    ran = w.run('openssl', 's_client', '-brief', '-connect',
+                '127.0.0.1:%d' % server.secure[1], '-servername', '127.0.0.1')
+    check('CN = a.test' in ran.log, ran.log)
+
+
+@test()
 def a_default_for_unknown_names(w):
     ca = Authority(w.folder)
     server = secure_server(w, *ca.sign('a.test').flags,
