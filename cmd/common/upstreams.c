@@ -3,10 +3,11 @@
 #include "common/upstreams.h"
 
 #include "common/file.h"
-#include <stdbool.h>
+#include <inlets/client.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct text {
     const char *ptr;
@@ -68,7 +69,7 @@ static bool begins_with_authority(struct text t)
            (n == t.len || t.ptr[n] == '/' || t.ptr[n] == ',');
 }
 
-enum part { PART_AUTHORITY, PART_PATH, PART_QUERY };
+enum part { PART_AUTHORITY, PART_PATH, PART_QUERY, PART_FRAGMENT };
 
 static bool begins_item(struct text t, enum part in)
 {
@@ -116,11 +117,13 @@ static size_t item_length(struct text t)
         char c = t.ptr[n];
         struct text rest = {t.ptr + n + 1, t.len - n - 1};
 
-        if (c == ',' &&
-            (in == PART_AUTHORITY || begins_item(after_spaces(rest), in))) {
+        if (c == ',' && (in == PART_AUTHORITY || in == PART_FRAGMENT ||
+                         begins_item(after_spaces(rest), in))) {
             break;
         }
-        if (c == '?') {
+        if (c == '#' || in == PART_FRAGMENT) {
+            in = PART_FRAGMENT;
+        } else if (c == '?') {
             in = PART_QUERY;
         } else if (c == '/' && in == PART_AUTHORITY) {
             in = PART_PATH;
@@ -236,21 +239,38 @@ static int out_of_memory(struct cmd_problem *p)
     return cmd_problem_set(p, "out of memory");
 }
 
+/* Cuts "#ca:FILE" off; *ret_file is NULL when there is none. */
+static int cut_ca(char *url, char **ret_file)
+{
+    char *mark = url == NULL ? NULL : strchr(url, '#');
+
+    *ret_file = NULL;
+    if (mark != NULL && strncmp(mark, "#ca:", 4) == 0) {
+        *mark = '\0';
+        *ret_file = strdup(mark + 4);
+        return *ret_file == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
 /* Both strings become the list's, or are freed. */
 static int append(struct cmd_upstreams *u, char *endpoint, char *url,
                   size_t line, struct cmd_problem *p)
 {
+    char *ca_file;
     struct cmd_upstream *items =
-        endpoint == NULL || url == NULL
+        cut_ca(url, &ca_file) != 0 || endpoint == NULL || url == NULL
             ? NULL
             : realloc(u->items, (u->count + 1) * sizeof(*items));
 
     if (items == NULL) {
         free(endpoint);
         free(url);
+        free(ca_file);
         return out_of_memory(p);
     }
-    items[u->count] = (struct cmd_upstream){endpoint, url, line};
+    items[u->count] = (struct cmd_upstream){
+        .endpoint = endpoint, .url = url, .ca_file = ca_file, .line = line};
     u->items = items;
     u->count++;
     return 0;
@@ -354,8 +374,64 @@ int cmd_upstreams_copy(struct cmd_upstreams *u,
             0) {
             return -1;
         }
+        if (it->ca_file != NULL) {
+            char *file = strdup(it->ca_file);
+
+            if (file == NULL) {
+                return out_of_memory(p);
+            }
+            u->items[u->count - 1].ca_file = file;
+        }
     }
     return 0;
+}
+
+/* --- authorities ----------------------------------------------------------*/
+
+static int read_ca(struct cmd_upstream *u, struct cmd_problem *p)
+{
+    size_t len;
+    int err;
+
+    if (*u->ca_file == '\0') {
+        return cmd_problem_set(p, "#ca: names no file");
+    }
+    if (strncasecmp(u->url, "https://", 8) != 0) {
+        return cmd_problem_set(p, "#ca: is for https:// alone");
+    }
+    if (cmd_file_read(u->ca_file, CMD_UPSTREAMS_CA_MAX, &u->ca, &len, p) != 0) {
+        return -1;
+    }
+    err = inlets_client_check_ca(u->ca);
+    return err == 0 ? 0
+           : err == INLETS_ENOMEM
+               ? out_of_memory(p)
+               : cmd_problem_set(
+                     p, "%s has no certificate in PEM that can be read",
+                     u->ca_file);
+}
+
+int cmd_upstreams_read_cas(struct cmd_upstreams *u, struct cmd_problem *p)
+{
+    for (size_t i = 0; i < u->count; i++) {
+        struct cmd_upstream *it = &u->items[i];
+        struct cmd_problem inner;
+        char shown[CMD_URL_SHOWN_SIZE];
+
+        if (it->ca_file != NULL && it->ca == NULL && read_ca(it, &inner) != 0) {
+            return cmd_problem_set(
+                p, "the upstream %s=%s: %.400s", cmd_upstream_endpoint_name(it),
+                cmd_url_shown(it->url, strlen(it->url), shown), inner.text);
+        }
+    }
+    return 0;
+}
+
+bool cmd_upstream_is_same(const struct cmd_upstream *a,
+                          const struct cmd_upstream *b)
+{
+    return strcmp(a->url, b->url) == 0 && (a->ca == NULL) == (b->ca == NULL) &&
+           (a->ca == NULL || strcmp(a->ca, b->ca) == 0);
 }
 
 const struct cmd_upstream *cmd_upstreams_find(const struct cmd_upstreams *u,
@@ -436,6 +512,8 @@ void cmd_upstreams_fini(struct cmd_upstreams *u)
     for (size_t i = 0; i < u->count; i++) {
         free(u->items[i].endpoint);
         free(u->items[i].url);
+        free(u->items[i].ca_file);
+        free(u->items[i].ca);
     }
     free(u->items);
     *u = (struct cmd_upstreams){0};

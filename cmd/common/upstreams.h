@@ -13,20 +13,26 @@
  *   - In the path it does when what follows looks like an item: scheme://,
  *     name=scheme:// or name=host:port.
  *   - In the query it does only for scheme:// and name=scheme://.
+ *   - Behind # it does.
  * A comma that looks like a separator and is none is written %2C. */
 #ifndef CMD_COMMON_UPSTREAMS_H
 #define CMD_COMMON_UPSTREAMS_H
 
 #include "common/problem.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 /* A file larger than this is not one of definitions: against a path that
  * names a log, or a device. */
 #define CMD_UPSTREAMS_FILE_MAX (1024u * 1024)
+/* And one of authorities; the system's have 230 KiB. */
+#define CMD_UPSTREAMS_CA_MAX (4u * 1024 * 1024)
 
 struct cmd_upstream {
     char *endpoint; /* owned; "" for every host */
-    char *url;      /* owned */
+    char *url;      /* owned; without #ca: */
+    char *ca_file;  /* owned: what was behind #ca:; NULL: nothing */
+    char *ca;       /* owned: what is in that file; NULL: not read yet */
     size_t line;    /* of the file that it is from; 0: from a flag */
 };
 
@@ -52,6 +58,11 @@ int cmd_upstreams_copy(struct cmd_upstreams *u,
 const struct cmd_upstream *cmd_upstreams_find(const struct cmd_upstreams *u,
                                               const char *endpoint);
 
+/* Reads the files of #ca:. -1: the problem names file and upstream. */
+int cmd_upstreams_read_cas(struct cmd_upstreams *u, struct cmd_problem *p);
+/* Is the same served in the same way? */
+bool cmd_upstream_is_same(const struct cmd_upstream *a,
+                          const struct cmd_upstream *b);
 void cmd_upstreams_fini(struct cmd_upstreams *u);
 
 /* Room for a URL that is shown; a longer one is cut. */

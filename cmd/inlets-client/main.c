@@ -4,8 +4,8 @@
  *
  * Life: options -> start -> loop -> (drain) -> stop. Only the client and the
  * signal handles keep the loop alive; stop() closes all of them, so the loop
- * ends by itself. SIGHUP reads the file of --upstreams-from again and applies
- * the difference; a file with a mistake in it changes nothing. */
+ * ends by itself. SIGHUP reads the files of --upstreams-from and #ca: again and
+ * applies the difference; a file with a mistake in it changes nothing. */
 #include "options.h"
 
 #include "common/file.h"
@@ -18,6 +18,7 @@
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -155,7 +156,21 @@ static void on_state(struct inlets_client *client,
 static void say_served(struct program *program, const struct cmd_upstream *u)
 {
     cmd_log_say(&program->log, INLETS_LOG_INFO, "serving", "endpoint",
-                cmd_upstream_endpoint_name(u), "upstream", u->url, NULL);
+                cmd_upstream_endpoint_name(u), "upstream", u->url,
+                u->ca_file != NULL ? "ca" : NULL, u->ca_file, NULL);
+}
+
+static int serve(struct inlets_client *client, const struct cmd_upstream *u,
+                 bool instead)
+{
+    struct inlets_upstream_opts opts;
+
+    inlets_upstream_opts_init(&opts);
+    opts.ca = u->ca;
+    return instead ? inlets_client_replace_upstream(client, u->endpoint, u->url,
+                                                    &opts)
+                   : inlets_client_expose_upstream(client, u->endpoint, u->url,
+                                                   &opts);
 }
 
 struct counts {
@@ -171,13 +186,11 @@ static void apply_one(struct program *program, struct cmd_upstream *u,
         cmd_upstreams_find(&program->served, u->endpoint);
     int err;
 
-    if (old != NULL && strcmp(old->url, u->url) == 0) {
+    if (old != NULL && cmd_upstream_is_same(old, u)) {
         n->kept++;
         return;
     }
-    err = old != NULL
-              ? inlets_client_replace_url(program->client, u->endpoint, u->url)
-              : inlets_client_expose_url(program->client, u->endpoint, u->url);
+    err = serve(program->client, u, old != NULL);
     if (err != 0) {
         cmd_log_say(&program->log, INLETS_LOG_ERROR, "cannot serve", "endpoint",
                     cmd_upstream_endpoint_name(u), "why", inlets_strerror(err),
@@ -252,15 +265,26 @@ static void reload(struct program *program)
     say_counts(program, &n);
 }
 
+static bool has_files(const struct program *program)
+{
+    bool has = program->options->upstreams_file != NULL;
+
+    for (size_t i = 0; !has && i < program->served.count; i++) {
+        has = program->served.items[i].ca_file != NULL;
+    }
+    return has;
+}
+
 static void on_hangup(uv_signal_t *handle, int signum)
 {
     struct program *program = handle->data;
 
     (void)signum;
-    if (program->stopping || program->options->upstreams_file == NULL) {
+    if (program->stopping || !has_files(program)) {
         cmd_log_say(&program->log, INLETS_LOG_INFO, "SIGHUP is ignored", "why",
                     program->stopping ? "on the way out"
-                                      : "there is no --upstreams-from to read",
+                                      : "there is no --upstreams-from, and no "
+                                        "upstream with #ca:, to read",
                     NULL);
         return;
     }
@@ -377,8 +401,7 @@ static int expose_all(struct program *program)
     }
     for (size_t i = 0; i < program->served.count; i++) {
         const struct cmd_upstream *u = &program->served.items[i];
-        int err =
-            inlets_client_expose_url(program->client, u->endpoint, u->url);
+        int err = serve(program->client, u, false);
 
         if (err != 0) {
             cmd_client_explain_upstream(program->options, u, err, &p);
@@ -424,21 +447,30 @@ static int explain_urls(const struct cmd_client_options *o, int err)
 /* Names are resolved by threads, so it comes before the first dial. */
 static int confine(struct program *program, const struct cmd_client_options *o)
 {
-    const char *const files[] = {o->upstreams_file, o->token_file};
-    const char *reread[3] = {NULL};
-    size_t n = 0;
+    const char **reread = calloc(program->served.count + 3, sizeof(*reread));
     const struct cmd_sandbox sandbox = {.dials = true, .reread = reread};
+    const char *first;
+    size_t n = 0;
+    int rc;
 
-    for (size_t i = 0; i < 2; i++) {
-        if (files[i] != NULL) {
-            reread[n++] = files[i];
+    if (reread == NULL) {
+        return fail(program, INLETS_ENOMEM);
+    }
+    if (o->upstreams_file != NULL) {
+        reread[n++] = o->upstreams_file;
+    }
+    for (size_t i = 0; i < program->served.count; i++) {
+        if (program->served.items[i].ca_file != NULL) {
+            reread[n++] = program->served.items[i].ca_file;
         }
     }
-    return cmd_process_confine(&program->log, PROGRAM, o->run_as,
-                               o->upstreams_file,
-                               o->sandbox ? &sandbox : NULL) == 0
-               ? CMD_EXIT_OK
-               : CMD_EXIT_FAILED;
+    first = reread[0];
+    /* No privilege is kept for it: most tokens never change. */
+    reread[n] = o->token_file;
+    rc = cmd_process_confine(&program->log, PROGRAM, o->run_as, first,
+                             o->sandbox ? &sandbox : NULL);
+    free(reread);
+    return rc == 0 ? CMD_EXIT_OK : CMD_EXIT_FAILED;
 }
 
 /* The exit status; what was begun is stopped by the caller. */

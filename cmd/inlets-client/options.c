@@ -27,7 +27,7 @@ const char cmd_client_help[] =
     "      --all-addresses    all addresses of its name, as they come and go\n"
     "  -u, --upstream LIST    http://127.0.0.1:3000 serves every host,\n"
     "                         HOST=URL one host, HOST/PATH=URL a part of it;\n"
-    "                         repeated, or with commas\n"
+    "                         repeated, or with commas; https://host#ca:FILE\n"
     "      --upstreams-from FILE, a line each; SIGHUP reads it; --host-header\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
@@ -304,7 +304,7 @@ static const char *upstream_fault(const char *url)
 {
     if (strpbrk(url, "?#") != NULL) {
         return "a query or a fragment cannot be part of it (but behind "
-               "https://, #sha256:<fingerprint> or #skip-verify)";
+               "https://, #sha256:<fingerprint>, #ca:<file> or #skip-verify)";
     }
     if (strchr(url, '@') != NULL) {
         return "a user or a password cannot be part of it";
@@ -364,6 +364,9 @@ int cmd_client_load_upstreams(const struct cmd_client_options *o,
     }
     if (rc == 0) {
         rc = check_upstreams(o, ret, p);
+    }
+    if (rc == 0) {
+        rc = cmd_upstreams_read_cas(ret, p);
     }
     if (rc != 0) {
         cmd_upstreams_fini(ret);

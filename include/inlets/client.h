@@ -158,6 +158,31 @@ INLETS_API INLETS_MUST_USE int
 inlets_client_expose_url(struct inlets_client *client, const char *endpoint,
                          const char *url);
 
+/* What more can be said of an upstream. */
+struct inlets_upstream_opts {
+    size_t size; /* set by inlets_upstream_opts_init */
+
+    /* Of an https:// url without fragment: who must have signed its
+     * certificate, PEM, in place of the client's `ca`. NULL: that one. */
+    const char *ca;
+};
+
+#define inlets_upstream_opts_init(opts)                                        \
+    inlets_upstream_opts_init_sized((opts), sizeof(*(opts)))
+INLETS_API void
+inlets_upstream_opts_init_sized(struct inlets_upstream_opts *opts, size_t size);
+
+/* What inlets_client_new would say of this ca: INLETS_EINVAL (no certificate
+ * that can be read), INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int inlets_client_check_ca(const char *ca);
+
+/* inlets_client_expose_url, with more to say. opts is copied. Errors as there;
+ * INLETS_EINVAL for the ca, too. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_expose_upstream(struct inlets_client *client,
+                              const char *endpoint, const char *url,
+                              const struct inlets_upstream_opts *opts);
+
 /* Serves `endpoint` from a C function. Errors as above. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_expose_handler(struct inlets_client *client, const char *endpoint,
@@ -169,6 +194,12 @@ inlets_client_expose_handler(struct inlets_client *client, const char *endpoint,
 INLETS_API INLETS_MUST_USE int
 inlets_client_replace_url(struct inlets_client *client, const char *endpoint,
                           const char *url);
+
+/* The same, with more to say. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_replace_upstream(struct inlets_client *client,
+                               const char *endpoint, const char *url,
+                               const struct inlets_upstream_opts *opts);
 
 /* Takes an endpoint back. Running requests go on to their end. An HTTP server
  * still gets requests that were on their way (for at most 10 s); a handler is

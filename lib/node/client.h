@@ -145,10 +145,11 @@ int inl_client_tls_server(struct inlets_client *client,
                           struct inl_tls_config **ret_config);
 int inl_client_tls_proxy(struct inlets_client *client,
                          struct inl_tls_config **ret_config);
-/* fragment: "", or what the url of an upstream says of its certificate. */
+/* fragment: "", or what the url of an upstream says of its certificate; ca:
+ * PEM, whom to believe of it, or NULL. INLETS_EINVAL for both at once. */
 bool inl_client_tls_is_how(struct inlets_slice fragment);
 int inl_client_tls_upstream(struct inlets_client *client,
-                            struct inlets_slice fragment,
+                            struct inlets_slice fragment, const char *ca,
                             struct inl_tls_config **ret_config);
 
 /* client_remotes.c: url is copied. INLETS_EINVAL, INLETS_EINSECURE,

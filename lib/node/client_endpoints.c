@@ -13,6 +13,7 @@
  * none and is freed when the last one has ended (relay/upstream.c). A handler
  * is not called again: what it works on is the owner's, who may free it. */
 #include "node/client.h"
+#include "node/opts.h"
 
 #include "base/mem.h"
 #include "base/slice.h"
@@ -183,14 +184,16 @@ static int append(struct inlets_client *client, struct inl_client_endpoint *e,
     return 0;
 }
 
-/* A url, and what is said of its certificate. */
+/* A url, and what is said of its certificate: nothing, how, or ca. */
 struct upstream_url {
     struct inl_url url;
-    struct inlets_slice how; /* may be empty */
+    struct inlets_slice how;
+    const char *ca;
     bool secure;
 };
 
-static int parse_upstream(const char *text, struct upstream_url *ret)
+static int parse_upstream(const char *text, const char *ca,
+                          struct upstream_url *ret)
 {
     size_t hash = inl_slice_find(inl_str(text), '#');
     struct inl_url *url = &ret->url;
@@ -201,13 +204,14 @@ static int parse_upstream(const char *text, struct upstream_url *ret)
         return err;
     }
     ret->how = inl_slice_from(inl_str(text), hash + 1);
+    ret->ca = ca;
     ret->secure = inl_slice_eq_case(url->scheme, INL_LIT("https"));
     while (url->path.len > 0 && url->path.ptr[url->path.len - 1] == '/') {
         url->path.len--;
     }
     return (ret->secure
                 ? inl_client_tls_is_how(ret->how)
-                : ret->how.len == 0 &&
+                : ret->how.len == 0 && ca == NULL &&
                       (url->scheme.len == 0 ||
                        inl_slice_eq_case(url->scheme, INL_LIT("http")))) &&
                    url->userinfo.len == 0 && url->query.len == 0
@@ -251,7 +255,7 @@ static int upstream_new(struct inlets_client *client,
     int err = make_host_field(client, &from->url, &config.host_field, &own);
 
     if (err == 0 && from->secure) {
-        err = inl_client_tls_upstream(client, from->how, &config.tls);
+        err = inl_client_tls_upstream(client, from->how, from->ca, &config.tls);
     }
     if (err == 0) {
         *ret_upstream = inl_upstream_new(&config);
@@ -265,11 +269,11 @@ static int upstream_new(struct inlets_client *client,
 /* `instead`: it takes the place of an endpoint that is there, without a gap:
  * the server hears of the new route before it hears that the old one goes. */
 static int expose_url(struct inlets_client *client, const char *endpoint,
-                      const char *text, bool instead)
+                      const char *text, const char *ca, bool instead)
 {
     struct inl_client_endpoint *e, *old;
     struct upstream_url url;
-    int err = parse_upstream(text, &url);
+    int err = parse_upstream(text, ca, &url);
 
     if (err == 0) {
         err = endpoint_new(client, endpoint, &e);
@@ -304,19 +308,48 @@ int inlets_client_check_upstream(const char *endpoint, const char *url)
     int err = endpoint == NULL ? INLETS_EINVAL
                                : inl_endpoint_parse(inl_str(endpoint), &parsed);
 
-    return err != 0 ? err : parse_upstream(url, &parsed_url);
+    return err != 0 ? err : parse_upstream(url, NULL, &parsed_url);
 }
 
 int inlets_client_expose_url(struct inlets_client *client, const char *endpoint,
                              const char *url)
 {
-    return expose_url(client, endpoint, url, false);
+    return expose_url(client, endpoint, url, NULL, false);
 }
 
 int inlets_client_replace_url(struct inlets_client *client,
                               const char *endpoint, const char *url)
 {
-    return expose_url(client, endpoint, url, true);
+    return expose_url(client, endpoint, url, NULL, true);
+}
+
+void inlets_upstream_opts_init_sized(struct inlets_upstream_opts *opts,
+                                     size_t size)
+{
+    memset(opts, 0, size);
+    opts->size = size;
+}
+
+static const char *ca_of(const struct inlets_upstream_opts *opts)
+{
+    struct inlets_upstream_opts o = {0};
+
+    inl_opts_copy(&o, sizeof(o), opts, opts->size);
+    return o.ca;
+}
+
+int inlets_client_expose_upstream(struct inlets_client *client,
+                                  const char *endpoint, const char *url,
+                                  const struct inlets_upstream_opts *opts)
+{
+    return expose_url(client, endpoint, url, ca_of(opts), false);
+}
+
+int inlets_client_replace_upstream(struct inlets_client *client,
+                                   const char *endpoint, const char *url,
+                                   const struct inlets_upstream_opts *opts)
+{
+    return expose_url(client, endpoint, url, ca_of(opts), true);
 }
 
 int inlets_client_expose_handler(struct inlets_client *client,

@@ -79,13 +79,35 @@ bool inl_client_tls_is_how(struct inlets_slice fragment)
 }
 
 int inl_client_tls_upstream(struct inlets_client *client,
-                            struct inlets_slice fragment,
+                            struct inlets_slice fragment, const char *ca,
                             struct inl_tls_config **ret_config)
 {
     struct inl_tls_client how = {NULL, NULL, false};
     uint8_t pin[INL_SHA256_LEN];
+    unsigned skipped;
+    int err;
 
-    return parse_how(fragment, &how, pin)
-               ? make_config(client, &how, ret_config)
-               : INLETS_EINVAL;
+    if (!parse_how(fragment, &how, pin) || (ca != NULL && fragment.len > 0)) {
+        return INLETS_EINVAL;
+    }
+    if (ca == NULL) {
+        return make_config(client, &how, ret_config);
+    }
+    err = inl_trust_new(&how.trust, inl_str(ca), &skipped);
+    if (err == 0) {
+        err = inl_tls_config_client(ret_config, &how);
+        inl_trust_unref(how.trust); /* the config keeps it */
+    }
+    return err;
+}
+
+int inlets_client_check_ca(const char *ca)
+{
+    struct inl_trust *trust = NULL;
+    unsigned skipped;
+    int err = ca == NULL ? INLETS_EINVAL
+                         : inl_trust_new(&trust, inl_str(ca), &skipped);
+
+    inl_trust_unref(trust);
+    return err;
 }

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 
+from lib.certs import Authority
 from lib.house import check, equal, free_port, test
 from lib.origin import hello
 from lib.procs import NO_LEAK_CHECK, Program
@@ -121,9 +122,13 @@ def sandbox_refuses(w):
 def sandboxed_all_works(w):
     """Names, IPv6, reload, reconnect and drain as without."""
     origin = w.origin(hello)
+    folder = os.path.join(w.folder, 'apart')
+    os.mkdir(folder)
+    ca = Authority(folder)
     path = w.file('upstreams', f'a.local={origin.url}\n')
     server = w.server('--sandbox', address='::1', env=NO_LEAK_CHECK)
     client = w.client(server, origin, env=NO_LEAK_CHECK, flags=[
+        '--upstream', f's.local=https://127.0.0.1:1#ca:{ca.file}',
         '--sandbox', '--upstreams-from', path])
     for program in (server, client):
         program.wait_log('in the sandbox')
@@ -132,7 +137,8 @@ def sandboxed_all_works(w):
     w.file('upstreams.new', f'a.local={origin.url}\nb.local={origin.url}\n')
     os.rename(os.path.join(w.folder, 'upstreams.new'), path)
     client.process.send_signal(signal.SIGHUP)
-    client.wait_log('reloaded.*added=1')
+    line = client.wait_log('reloaded.*added=1')[0]
+    check('changed=0' in line and 'unchanged=3' in line, line)
 
 
 @test()

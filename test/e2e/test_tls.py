@@ -345,6 +345,60 @@ def upstreams_by_https(w):
 
 
 @test()
+def an_authority_for_each_upstream(w):
+    """Each is believed of its own upstreams alone, whatever --ca-file says;
+    the files are read again by SIGHUP."""
+    one, two = Authority(w.folder, 'one'), Authority(w.folder, 'two')
+    first, second = (w.origin(hello, tls=ca.sign('localhost').context())
+                     for ca in (one, two))
+    moving = os.path.join(w.folder, 'moving.pem')
+    shutil.copy(one.file, moving)
+    url_1, url_2 = (f'https://localhost:{o.port}' for o in (first, second))
+    server = w.server()
+    client = w.client(
+        server, f'a.local={url_1}#ca:{one.file},b.local={url_2}#ca:{two.file}',
+        f'c.local={url_1}#ca:{two.file}', f'd.local={url_2}',
+        f'e.local={url_2}#ca:{moving}', flags=['--ca-file', one.file])
+    asked = [('a', 200), ('b', 200), ('c', 502), ('d', 502), ('e', 502)]
+    for name, wanted in asked:
+        equal(server.get(host=f'{name}.local').status, wanted, name)
+    equal(len(client.lines('msg="upstream cannot be reached".*nobody that is '
+                           'trusted here')), 3, 'reasons')
+    check(client.lines(f'serving.*endpoint=a.local .*ca={one.file}'), 'its ca')
+
+    def hang_up(says):
+        os.kill(client.pid, signal.SIGHUP)
+        return client.wait_log(says)[-1]
+
+    shutil.copy(two.file, moving)
+    line = hang_up('msg=reloaded')
+    check('changed=1' in line and 'unchanged=4' in line, line)
+    equal(server.get(host='e.local').status, 200, 'its new authority')
+    with open(moving, 'w', encoding='ascii') as file:
+        file.write('garbage')
+    line = hang_up('not reloaded')
+    check('e.local' in line and f'{moving} has no certificate' in line, line)
+    equal(server.get(host='e.local').status, 200, 'as before')
+
+
+@test()
+def an_upstreams_authority_that_is_none(w):
+    """Table: what the program says of it at its start."""
+    ca = Authority(w.folder)
+    garbage = w.file('garbage.pem', 'no certificate')
+    for upstream, says in (
+            (f'a.test=https://x#ca:{w.folder}/none.pem',
+             'a.test=https://x: cannot open ' + w.folder + '/none.pem'),
+            (f'a.test=https://x#ca:{garbage}',
+             f'a.test=https://x: {garbage} has no certificate'),
+            (f'a.test=http://x#ca:{ca.file}', '#ca: is for https:// alone'),
+            (f'https://x#skip-verify#ca:{ca.file}', '#ca:<file>')):
+        ran = w.run('inlets-client', '--url', 'ws://127.0.0.1:1',
+                    '--upstream', upstream, code=2)
+        check(says in ran.err, upstream, ran.err)
+
+
+@test()
 def sessions_come_back_to_upstreams(w):
     """Both versions: the second handshake is a short one."""
     ca = Authority(w.folder)

@@ -432,6 +432,40 @@ static void many_are_refused_together(void **state)
 /* ---- endpoints that come and go ---------------------------------------------
  */
 
+static void refuses_authorities(struct scene *s)
+{
+    struct inlets_made_certificate made;
+    struct inlets_upstream_opts opts;
+
+    inlets_upstream_opts_init(&opts);
+    assert_null(opts.ca);
+    assert_int_equal(inlets_certificate_make("x", &made), 0);
+    assert_int_equal(inlets_client_check_ca(made.authority), 0);
+    assert_int_equal(inlets_client_check_ca("garbage"), INLETS_EINVAL);
+    assert_int_equal(inlets_client_check_ca(NULL), INLETS_EINVAL);
+    opts.ca = "garbage";
+    assert_int_equal(
+        inlets_client_expose_upstream(s->client, "d.test", "https://x", &opts),
+        INLETS_EINVAL);
+    opts.ca = made.authority;
+    assert_int_equal(
+        inlets_client_expose_upstream(s->client, "d.test", "http://x", &opts),
+        INLETS_EINVAL);
+    assert_int_equal(inlets_client_expose_upstream(
+                         s->client, "d.test", "https://x#skip-verify", &opts),
+                     INLETS_EINVAL);
+    assert_int_equal(
+        inlets_client_replace_upstream(s->client, "d.test", "https://x", &opts),
+        INLETS_ENOROUTE);
+    assert_int_equal(
+        inlets_client_expose_upstream(s->client, "d.test", "https://x", &opts),
+        0);
+    assert_int_equal(
+        inlets_client_replace_upstream(s->client, "d.test", "https://y", &opts),
+        0);
+    inlets_made_certificate_fini(&made);
+}
+
 static void endpoints_come_and_go(void **state)
 {
     struct scene s;
@@ -456,6 +490,7 @@ static void endpoints_come_and_go(void **state)
     assert_int_equal(
         inlets_client_expose_url(s.client, "c.test", "https://x#sha256:1"),
         INLETS_EINVAL);
+    refuses_authorities(&s);
     assert_int_equal(inlets_client_withdraw(s.client, "b.test"), 0);
     assert_int_equal(inlets_client_withdraw(s.client, "b.test"),
                      INLETS_ENOROUTE);

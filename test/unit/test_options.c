@@ -834,8 +834,8 @@ static const struct {
      "example.com/api=http://127.0.0.1:3000"},
     {"b=http://me:hush@y/p?token=hush\n",
      "%s, line 1: 'b=http://...@y/p?...': a query or a fragment cannot be part "
-     "of it (but behind https://, #sha256:<fingerprint> or #skip-verify); "
-     "write it like example.com/api=http://127.0.0.1:3000"},
+     "of it (but behind https://, #sha256:<fingerprint>, #ca:<file> or "
+     "#skip-verify); write it like example.com/api=http://127.0.0.1:3000"},
     {"a=http://me:hush@y/?token=hush\n",
      "%s, line 1: two upstreams for a: http://x and http://...@y/?...; keep "
      "one"},

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/upstreams.h"
+#include <inlets/certificate.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,14 @@ static const struct {
     {"a=http://x/?k=1,http://y", "a -> http://x/?k=1;  -> http://y"},
     {"https://x,ab+c-d.e://y=z", NULL}, /* two catch-alls */
     {"a=https://x", "a -> https://x"},
+    /* Behind # every comma ends it; an authority's file is apart. */
+    {"a=https://x#skip-verify,b=y",
+     "a -> https://x#skip-verify; b -> http://y"},
+    {"a=https://x#ca:/e/a.pem,b=y",
+     "a -> https://x by /e/a.pem; b -> http://y"},
+    {"https://x/p#ca:a.pem", " -> https://x/p by a.pem"},
+    {"https://x#ca:", " -> https://x by "},
+    {"https://x#sha256:00#ca:y", " -> https://x#sha256:00#ca:y"},
 };
 
 static void show(const struct cmd_upstreams *u, char *buf, size_t size)
@@ -55,9 +64,11 @@ static void show(const struct cmd_upstreams *u, char *buf, size_t size)
 
     buf[0] = '\0';
     for (size_t i = 0; i < u->count; i++) {
-        len += (size_t)snprintf(buf + len, size - len, "%s%s -> %s",
-                                i == 0 ? "" : "; ", u->items[i].endpoint,
-                                u->items[i].url);
+        len += (size_t)snprintf(
+            buf + len, size - len, "%s%s -> %s%s%s", i == 0 ? "" : "; ",
+            u->items[i].endpoint, u->items[i].url,
+            u->items[i].ca_file == NULL ? "" : " by ",
+            u->items[i].ca_file == NULL ? "" : u->items[i].ca_file);
     }
 }
 
@@ -242,6 +253,101 @@ static void endpoints_are_found(void **state)
     cmd_upstreams_fini(&copy);
 }
 
+/* --- authorities -----------------------------------------------------------*/
+
+static const struct {
+    const char *list, *problem; /* FILE: one with the text */
+    const char *text;
+} authorities[] = {
+    {"a=https://x/p?q=1#ca:/nonexistent/ca.pem",
+     "the upstream a=https://x/p?...: cannot open /nonexistent/ca.pem: No such "
+     "file or directory",
+     ""},
+    {"https://x#ca:/dev",
+     "the upstream *=https://x: cannot read /dev: Is a directory", ""},
+    {"https://x#ca:FILE",
+     "the upstream *=https://x: FILE has no certificate in PEM that can be "
+     "read",
+     ""},
+    {"https://x#ca:FILE",
+     "the upstream *=https://x: FILE has no certificate in PEM that can be "
+     "read",
+     "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"},
+    {"https://x#ca:", "the upstream *=https://x: #ca: names no file", ""},
+    {"a=http://x#ca:FILE",
+     "the upstream a=http://x: #ca: is for https:// alone", ""},
+    {"x#ca:FILE", "the upstream *=http://x: #ca: is for https:// alone", ""},
+};
+
+#define AUTHORITY_FILE "/tmp/inlets-test-XXXXXX"
+
+/* text, with FILE as it is called. */
+static void put_file(const char *text, const char *file, char *buf, size_t size)
+{
+    const char *mark = strstr(text, "FILE");
+
+    (void)snprintf(buf, size, "%.*s%s%s",
+                   (int)(mark == NULL ? strlen(text) : (size_t)(mark - text)),
+                   text, mark == NULL ? "" : file,
+                   mark == NULL ? "" : mark + 4);
+}
+
+static void wrong_authorities_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(authorities); i++) {
+        char path[] = AUTHORITY_FILE;
+        struct cmd_upstreams u = {0};
+        struct cmd_problem p = {""};
+        char list[256], problem[256];
+        int fd = mkstemp(path);
+
+        assert_true(fd >= 0);
+        assert_int_equal(
+            write(fd, authorities[i].text, strlen(authorities[i].text)),
+            strlen(authorities[i].text));
+        assert_int_equal(close(fd), 0);
+        put_file(authorities[i].list, path, list, sizeof(list));
+        put_file(authorities[i].problem, path, problem, sizeof(problem));
+        assert_int_equal(cmd_upstreams_add(list, &u, &p), 0);
+        assert_int_equal(cmd_upstreams_read_cas(&u, &p), -1);
+        assert_string_equal(p.text, problem);
+        cmd_upstreams_fini(&u);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
+static void authorities_make_a_difference(void **state)
+{
+    struct inlets_made_certificate made;
+    char path[] = AUTHORITY_FILE;
+    char list[64];
+    int fd = mkstemp(path);
+    struct cmd_upstreams u = {0}, copy = {0};
+    struct cmd_problem p;
+
+    (void)state;
+    assert_int_equal(inlets_certificate_make("x", &made), 0);
+    assert_int_equal(write(fd, made.authority, strlen(made.authority)),
+                     strlen(made.authority));
+    assert_int_equal(close(fd), 0);
+    (void)snprintf(list, sizeof(list), "https://x#ca:%s", path);
+    assert_int_equal(cmd_upstreams_add(list, &u, &p), 0);
+    assert_int_equal(cmd_upstreams_copy(&copy, &u, &p), 0);
+    assert_string_equal(copy.items[0].ca_file, path);
+    assert_int_equal(cmd_upstreams_read_cas(&u, &p), 0);
+    assert_string_equal(u.items[0].ca, made.authority);
+    assert_false(cmd_upstream_is_same(&u.items[0], &copy.items[0]));
+    assert_int_equal(cmd_upstreams_read_cas(&copy, &p), 0);
+    assert_true(cmd_upstream_is_same(&u.items[0], &copy.items[0]));
+    copy.items[0].ca[0] = 'x';
+    assert_false(cmd_upstream_is_same(&u.items[0], &copy.items[0]));
+    assert_int_equal(unlink(path), 0);
+    inlets_made_certificate_fini(&made);
+    cmd_upstreams_fini(&copy);
+    cmd_upstreams_fini(&u);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -252,6 +358,8 @@ int main(void)
         cmocka_unit_test(lines_are_numbered),
         cmocka_unit_test(wrong_files_are_refused),
         cmocka_unit_test(endpoints_are_found),
+        cmocka_unit_test(wrong_authorities_are_named),
+        cmocka_unit_test(authorities_make_a_difference),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
