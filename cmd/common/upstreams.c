@@ -24,13 +24,17 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* The length of "scheme://" at the beginning, or 0 (RFC 3986 section 3.1). */
+/* The length of "scheme://" (RFC 3986 section 3.1) or "unix:" at the beginning,
+ * or 0. */
 static size_t scheme_length(struct text t)
 {
     size_t n = 0;
 
     if (t.len == 0 || !is_alpha(t.ptr[0])) {
         return 0;
+    }
+    if (t.len >= 5 && strncasecmp(t.ptr, "unix:", 5) == 0) {
+        return 5;
     }
     while (n < t.len && (is_alpha(t.ptr[n]) || is_digit(t.ptr[n]) ||
                          strchr("+-.", t.ptr[n]) != NULL)) {

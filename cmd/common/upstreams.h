@@ -6,7 +6,7 @@
  * An item that begins with a scheme ("http://") has no endpoint and serves
  * every host; so does one without "=", or with a "?" before it. Otherwise all
  * before the first "=" is the endpoint: host, *.host, host/path, /path, or
- * "*" for every host. A url without scheme gets "http://".
+ * "*" for every host. A url without scheme gets "http://"; "unix:" is one.
  *
  * Commas and "=" are allowed inside a URL, so not every comma ends an item.
  *   - Before the path it does: no host name holds a comma.

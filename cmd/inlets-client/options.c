@@ -26,8 +26,10 @@ const char cmd_client_help[] =
     "says\n"
     "      --all-addresses    all addresses of its name, as they come and go\n"
     "  -u, --upstream LIST    http://127.0.0.1:3000 serves every host,\n"
-    "                         HOST=URL one host, HOST/PATH=URL a part of it;\n"
-    "                         repeated, or with commas; https://host#ca:FILE\n"
+    "                         HOST=URL one host, HOST/PATH=URL a part; "
+    "repeated,\n"
+    "                         or with commas; unix:/PATH, "
+    "https://host#ca:FILE\n"
     "      --upstreams-from FILE, a line each; SIGHUP reads it; --host-header\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN\n"
@@ -302,6 +304,10 @@ void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
 /* What the library calls an invalid argument, in a user's words. */
 static const char *upstream_fault(const char *url)
 {
+    if (strncasecmp(url, "unix:", 5) == 0) {
+        return "a socket is unix:/path: from the root on, at most 107 bytes, "
+               "without ? and #";
+    }
     if (strpbrk(url, "?#") != NULL) {
         return "a query or a fragment cannot be part of it (but behind "
                "https://, #sha256:<fingerprint>, #ca:<file> or #skip-verify)";

@@ -117,7 +117,8 @@ struct inlets_client_opts {
     int skip_verify;
 
     /* What upstreams see as Host: "keep" or NULL, the visitor's; "upstream",
-     * that of their own url; else this. X-Forwarded-Host has the visitor's. */
+     * that of their own url (of unix:, localhost); else this. X-Forwarded-Host
+     * has the visitor's. */
     const char *host_header;
 };
 
@@ -150,10 +151,11 @@ inlets_client_check_upstream(const char *endpoint, const char *url);
  * Serves `endpoint` from an HTTP server. endpoint: "" (every host), "host",
  * "*.host", "host/path" or "/path"; a path selects by whole segments and is
  * kept. url: http://host[:port][/path] or https://...; its path is put in
- * front. Behind an https url "#sha256:" and hex digits name the one certificate
- * that is right, "#skip-verify" says that any is.
- * Errors: INLETS_EINVAL, INLETS_ECONFLICT (twice the same endpoint),
- * INLETS_ECERT (as in inlets_client_new), INLETS_ELIMIT, INLETS_ENOMEM. */
+ * front; or unix:/path, a socket of this machine (unix(7)). Behind an https url
+ * "#sha256:" and hex digits name the one certificate that is right,
+ * "#skip-verify" says that any is. Errors: INLETS_EINVAL, INLETS_ECONFLICT
+ * (twice the same endpoint), INLETS_ECERT (as in inlets_client_new),
+ * INLETS_ELIMIT, INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_expose_url(struct inlets_client *client, const char *endpoint,
                          const char *url);

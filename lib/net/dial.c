@@ -28,6 +28,7 @@
 
 #include "base/mem.h"
 #include "net/address.h"
+#include "net/dial_unix.h"
 #include "net/resolve.h"
 #include "net/tcp.h"
 #include <inlets/err.h>
@@ -549,6 +550,9 @@ static int start(struct inl_dialer *dialer, struct inl_dial *dial)
     struct dialing *d;
     int err;
 
+    if (inl_dial_is_unix(dial)) {
+        return inl_dial_unix_start(loop, dial);
+    }
     if (!inl_resolve_is_host(dial->host) || dial->port == 0 ||
         dial->port > 65535 || dial->due_ms == 0) {
         return INLETS_EINVAL;
@@ -577,7 +581,11 @@ static int start(struct inl_dialer *dialer, struct inl_dial *dial)
 static void cancel(struct inl_dialer *dialer, struct inl_dial *dial)
 {
     (void)dialer;
-    (void)end(dial->impl);
+    if (inl_dial_is_unix(dial)) {
+        inl_dial_unix_cancel(dial);
+    } else {
+        (void)end(dial->impl);
+    }
 }
 
 static const struct inl_dialer_ops dialer_ops = {

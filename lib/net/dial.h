@@ -4,7 +4,8 @@
  * when that one failed, until one answers or the deadline comes. The race does
  * not wait for the slower of the two families' answers.
  *
- * Numeric addresses are not asked of the resolver. Errors: INLETS_EDNS,
+ * Numeric addresses are not asked of the resolver, and a host that begins with
+ * / is a socket of this machine (dial_unix.h). Errors: INLETS_EDNS,
  * INLETS_EREFUSED, INLETS_ETIMEDOUT, INLETS_ENETWORK, INLETS_EMFILE,
  * INLETS_ENOMEM and what else connect(2) says. due_ms is required. A loop
  * closes only when the resolver has answered, also for a cancelled dial. */

@@ -1,4 +1,4 @@
-/* net/tcp.c: the carrier of links: one uv_tcp_t.
+/* net/tcp.c: the carrier of links: one uv_tcp_t or uv_pipe_t.
  *
  * Happy path: inl_tcp_new, connect or accept (by the caller), inl_tcp_started;
  * then at the end of each turn that marked the link dirty: write what the
@@ -13,6 +13,11 @@
  * stopped libuv reports neither FIN nor RST, so a timer asks the kernel once
  * a second whether the connection is dead.
  *
+ * A socket in the file system knows no RST, no acknowledgement and no options
+ * of TCP. A peer that closes without having read everything is a reset
+ * (ECONNRESET), any other end of it an end; how we close it makes no
+ * difference to it, so that a cut there looks like a FIN.
+ *
  * Failure: whatever fails closes the link with the error; the machine hears
  * of it by `gone`, and link.c calls release from `later`.
  *
@@ -26,6 +31,7 @@
 #include <inlets/err.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #ifdef __linux__
@@ -96,7 +102,7 @@ static void set_reset(struct inl_tcp *t, bool reset)
     const struct linger how = {.l_onoff = reset, .l_linger = 0};
     uv_os_fd_t fd;
 
-    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
+    if (!t->is_unix && uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
         (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
     }
 }
@@ -235,7 +241,7 @@ static void set_lowat(struct inl_tcp *t, unsigned bytes)
 #ifdef TCP_NOTSENT_LOWAT
     uv_os_fd_t fd;
 
-    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
+    if (!t->is_unix && uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
                          sizeof(bytes));
     }
@@ -366,11 +372,23 @@ static int tcp_state(struct inl_tcp *t)
     return info.tcpi_state;
 }
 
+/* What poll(2) says of a peer that need not be read from. */
+static bool unix_peer_has(struct inl_tcp *t, short events)
+{
+    struct pollfd p = {.events = events};
+
+    return uv_fileno((const uv_handle_t *)&t->pipe, &p.fd) == 0 &&
+           poll(&p, 1, 0) > 0 && (p.revents & events) != 0;
+}
+
 /* Did the peer send its FIN, or is the connection dead? After both FINs the
  * kernel says TCP_CLOSE too, without an error and perhaps with bytes that we
  * have not read yet: the difference is for look() to see. */
 static bool peer_left(struct inl_link *l)
 {
+    if (tcp_of(l)->is_unix) {
+        return unix_peer_has(tcp_of(l), POLLRDHUP | POLLHUP | POLLERR);
+    }
     switch (tcp_state(tcp_of(l))) {
     case TCP_CLOSE_WAIT:
     case TCP_LAST_ACK:
@@ -389,7 +407,9 @@ static size_t unacked(struct inl_link *l)
     uv_os_fd_t fd;
     int n = 0;
 
-    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) != 0 ||
+    /* What is written is the peer's at once. (SIOCOUTQ counts more than bytes
+     * there, and a half-read piece as unread.) */
+    if (t->is_unix || uv_fileno((const uv_handle_t *)&t->tcp, &fd) != 0 ||
         ioctl(fd, SIOCOUTQ, &n) != 0 || n < 0) {
         return 0;
     }
@@ -404,7 +424,7 @@ static void look(struct inl_tcp *t)
     socklen_t size = sizeof(error);
     uv_os_fd_t fd;
 
-    if (tcp_state(t) == TCP_CLOSE &&
+    if ((t->is_unix ? unix_peer_has(t, POLLERR) : tcp_state(t) == TCP_CLOSE) &&
         uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0 &&
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
         error != 0) {
@@ -529,6 +549,9 @@ static int tune(struct inl_link *l, const struct inl_link_tuning *tuning)
     if (err != 0) {
         return inl_error_from_uv(err);
     }
+    if (tcp_of(l)->is_unix) {
+        return INLETS_ENOTSUP;
+    }
     if (tuning->dead_ms > 0) {
         set_dead_time(fd, tuning->dead_ms);
     }
@@ -584,7 +607,8 @@ static const struct inl_carrier_ops carrier_ops = {
     .tune = tune,
 };
 
-struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err)
+static struct inl_tcp *carrier_new(struct inl_loop *loop, bool is_unix,
+                                   int *ret_err)
 {
     struct inl_tcp *t = inl_calloc(1, sizeof(*t));
     int err;
@@ -593,14 +617,16 @@ struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err)
         *ret_err = INLETS_ENOMEM;
         return NULL;
     }
-    err = uv_tcp_init(loop->uv, &t->tcp);
+    err = is_unix ? uv_pipe_init(loop->uv, &t->pipe, 0)
+                  : uv_tcp_init(loop->uv, &t->tcp);
     if (err != 0) {
         inl_free(t);
         *ret_err = inl_error_from_uv(err);
         return NULL;
     }
     t->loop = loop;
-    t->tcp.data = t;
+    t->is_unix = is_unix;
+    uv_handle_set_data((uv_handle_t *)&t->tcp, t);
     inl_link_init(&t->link, &loop->env, &carrier_ops);
     inl_queue_init(&t->sending);
     inl_timer_init(&t->watch, on_watch);
@@ -608,19 +634,38 @@ struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err)
     return t;
 }
 
-void inl_tcp_started(struct inl_tcp *t)
+struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err)
+{
+    return carrier_new(loop, false, ret_err);
+}
+
+struct inl_tcp *inl_tcp_new_unix(struct inl_loop *loop, int *ret_err)
+{
+    return carrier_new(loop, true, ret_err);
+}
+
+static void name_peer(struct inl_tcp *t)
 {
     struct sockaddr_storage peer = {0};
     int size = sizeof(peer);
 
-    (void)uv_tcp_nodelay(&t->tcp, 1);
-    set_lowat(t, LOWAT_MIN_BYTES);
-    t->rate_at_ms = t->loop->env.now_ms;
     if (uv_tcp_getpeername(&t->tcp, (struct sockaddr *)&peer, &size) == 0) {
         inl_address_format(&peer, t->link.peer_ip, sizeof(t->link.peer_ip),
                            t->link.peer, sizeof(t->link.peer));
         t->link.peer_is_loopback = inl_address_is_loopback(&peer);
     }
+}
+
+void inl_tcp_started(struct inl_tcp *t)
+{
+    if (t->is_unix) {
+        t->link.peer_is_loopback = true;
+    } else {
+        (void)uv_tcp_nodelay(&t->tcp, 1);
+        name_peer(t);
+    }
+    set_lowat(t, LOWAT_MIN_BYTES);
+    t->rate_at_ms = t->loop->env.now_ms;
     t->link.rx_at_ms = t->loop->env.now_ms;
     inl_link_wake(&t->link);
 }

@@ -1,4 +1,5 @@
-/* net/tcp.h: the carrier of links: one uv_tcp_t. */
+/* net/tcp.h: the carrier of links: one uv_tcp_t, or a uv_pipe_t for a socket in
+ * the file system, which is the same but for what only TCP has. */
 #ifndef INL_NET_TCP_H
 #define INL_NET_TCP_H
 
@@ -8,7 +9,11 @@
 struct inl_tcp {
     struct inl_link link; /* first */
     struct inl_loop *loop;
-    uv_tcp_t tcp;
+    union {
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    };
+    bool is_unix; /* it is `pipe` */
     uv_write_t write;
     uv_shutdown_t shutdown;
     size_t write_bytes; /* in flight in `write`; 0: none */
@@ -28,6 +33,8 @@ struct inl_tcp {
  * (then *ret_err). The caller connects or accepts on &tcp->tcp, then calls
  * inl_tcp_started, or inl_tcp_discard. */
 struct inl_tcp *inl_tcp_new(struct inl_loop *loop, int *ret_err);
+/* The same for uv_pipe_open on &t->pipe. */
+struct inl_tcp *inl_tcp_new_unix(struct inl_loop *loop, int *ret_err);
 /* Connected: TCP_NODELAY, names of the peer; may be given a machine now.
  * Reading starts at the end of the turn. */
 void inl_tcp_started(struct inl_tcp *t);

@@ -18,6 +18,8 @@
 #include "base/mem.h"
 #include "base/slice.h"
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 static struct inl_client_endpoint *endpoint_of(struct inl_list *n)
 {
@@ -192,14 +194,34 @@ struct upstream_url {
     bool secure;
 };
 
+/* "unix:/path". What follows ? or # in a URL is too likely meant to be such. */
+static int parse_unix(struct inlets_slice path, const char *ca,
+                      struct upstream_url *ret)
+{
+    bool fits = path.len < sizeof(((struct sockaddr_un *)0)->sun_path) &&
+                path.len > 0 && path.ptr[0] == '/' &&
+                inl_slice_find(path, '?') == path.len &&
+                inl_slice_find(path, '#') == path.len;
+
+    if (!fits || ca != NULL) {
+        return INLETS_EINVAL;
+    }
+    *ret = (struct upstream_url){.url = {.host = path}};
+    return 0;
+}
+
 static int parse_upstream(const char *text, const char *ca,
                           struct upstream_url *ret)
 {
     size_t hash = inl_slice_find(inl_str(text), '#');
     struct inl_url *url = &ret->url;
-    int err = text == NULL ? INLETS_EINVAL
-                           : inl_url_parse(inl_slice(text, hash), url);
+    int err;
 
+    if (inl_slice_starts_case(inl_str(text), INL_LIT("unix:"))) {
+        return parse_unix(inl_slice_from(inl_str(text), 5), ca, ret);
+    }
+    err = text == NULL ? INLETS_EINVAL
+                       : inl_url_parse(inl_slice(text, hash), url);
     if (err != 0) {
         return err;
     }
@@ -228,6 +250,10 @@ static int make_host_field(const struct inlets_client *client,
         return 0;
     }
     if (strcmp(client->host_header, "upstream") == 0) {
+        if (url->port == 0) { /* a socket's path is no host */
+            *ret_field = INL_LIT("localhost");
+            return 0;
+        }
         *ret_own = inl_client_authority(url);
         if (*ret_own == NULL) {
             return INLETS_ENOMEM;

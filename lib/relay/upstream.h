@@ -14,9 +14,9 @@ struct inl_upstream_config {
     struct inl_env *env;
     struct inl_dialer *dialer;
     struct inl_tls_config *tls; /* https; it keeps a reference. NULL: http */
-    struct inlets_slice host;   /* to connect to */
-    unsigned port;
-    struct inlets_slice path; /* put in front of each target; may be empty */
+    struct inlets_slice host;   /* to connect to: a name, an address or, with */
+    unsigned port;              /* port 0, the path of a socket */
+    struct inlets_slice path;   /* put in front of each target; may be empty */
     struct inlets_slice host_field; /* for Host; empty: the visitor's */
     uint32_t connect_ms;            /* then INLETS_ETIMEDOUT... */
     uint32_t idle_ms;               /* a kept connection is closed after this */

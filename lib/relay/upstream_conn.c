@@ -482,17 +482,27 @@ static const struct inl_machine_ops machine_ops = {.rx = conn_rx,
 
 /* ---- connecting ------------------------------------------------------- */
 
+static void log_unreachable(struct inl_upstream_conn *c, const char *why)
+{
+    const struct inl_upstream_config *u = &c->upstream->config;
+
+    if (u->port == 0) {
+        inl_log(c->env, INLETS_LOG_WARN, "upstream cannot be reached",
+                INL_KV("socket", u->host), INL_KV("why", inl_str(why)));
+        return;
+    }
+    inl_log(c->env, INLETS_LOG_WARN, "upstream cannot be reached",
+            INL_KV("host", u->host), INL_KN("port", u->port),
+            INL_KV("step", inl_str(c->dial.step)), INL_KV("why", inl_str(why)));
+}
+
 static void dial_done(struct inl_dial *dial, int err, struct inl_link *link)
 {
     struct inl_upstream_conn *c =
         inl_container(dial, struct inl_upstream_conn, dial);
 
     if (err != 0) {
-        inl_log(c->env, INLETS_LOG_WARN, "upstream cannot be reached",
-                INL_KV("host", c->upstream->config.host),
-                INL_KN("port", c->upstream->config.port),
-                INL_KV("step", inl_str(dial->step)),
-                INL_KV("why", inl_str(inl_dial_why(dial, err))));
+        log_unreachable(c, inl_dial_why(dial, err));
         inl_upstream_conn_fail(c, err);
         return;
     }

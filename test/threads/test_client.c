@@ -466,6 +466,26 @@ static void refuses_authorities(struct scene *s)
     inlets_made_certificate_fini(&made);
 }
 
+static void refuses_paths(void)
+{
+    char longest[] = "unix:/"
+                     "0123456789012345678901234567890123456789012345678901234"
+                     "567890123456789012345678901234567890123456789012345x";
+
+    assert_int_equal(inlets_client_check_upstream("", "unix:/run/a"), 0);
+    assert_int_equal(inlets_client_check_upstream("", "UNIX:/run/a"), 0);
+    assert_int_equal(inlets_client_check_upstream("", "unix:"), INLETS_EINVAL);
+    assert_int_equal(inlets_client_check_upstream("", "unix:a"), INLETS_EINVAL);
+    assert_int_equal(inlets_client_check_upstream("", "unix:/a?b"),
+                     INLETS_EINVAL);
+    assert_int_equal(inlets_client_check_upstream("", "unix:/a#b"),
+                     INLETS_EINVAL);
+    assert_int_equal(strlen(longest), 5 + 108);
+    assert_int_equal(inlets_client_check_upstream("", longest), INLETS_EINVAL);
+    longest[5 + 107] = '\0';
+    assert_int_equal(inlets_client_check_upstream("", longest), 0);
+}
+
 static void endpoints_come_and_go(void **state)
 {
     struct scene s;
@@ -491,6 +511,7 @@ static void endpoints_come_and_go(void **state)
         inlets_client_expose_url(s.client, "c.test", "https://x#sha256:1"),
         INLETS_EINVAL);
     refuses_authorities(&s);
+    refuses_paths();
     assert_int_equal(inlets_client_withdraw(s.client, "b.test"), 0);
     assert_int_equal(inlets_client_withdraw(s.client, "b.test"),
                      INLETS_ENOROUTE);

@@ -48,6 +48,13 @@ static const struct {
     {"a=http://x/?k=1,http://y", "a -> http://x/?k=1;  -> http://y"},
     {"https://x,ab+c-d.e://y=z", NULL}, /* two catch-alls */
     {"a=https://x", "a -> https://x"},
+    {"unix:/run/a.sock", " -> unix:/run/a.sock"},
+    {"a=unix:/run/a=b.sock", "a -> unix:/run/a=b.sock"},
+    {"unix:/run/a=b.sock", " -> unix:/run/a=b.sock"},
+    {"a=unix:/r/a,b=unix:/r/b", "a -> unix:/r/a; b -> unix:/r/b"},
+    {"a=UNIX:/r/a,unix:/r/b,c=x:80",
+     "a -> UNIX:/r/a;  -> unix:/r/b; c -> http://x:80"},
+    {"unix=x:1", "unix -> http://x:1"},
     /* Behind # every comma ends it; an authority's file is apart. */
     {"a=https://x#skip-verify,b=y",
      "a -> https://x#skip-verify; b -> http://y"},

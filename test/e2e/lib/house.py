@@ -55,7 +55,7 @@ http {{
     uwsgi_temp_path {folder}/nginx-uwsgi;
     scgi_temp_path {folder}/nginx-scgi;
     keepalive_requests 1000000;
-    server {{ listen 127.0.0.1:{port}; {locations} }}
+    server {{ listen {listen}; {locations} }}
 }}
 """
 
@@ -315,15 +315,18 @@ class House:
         client = self.client(server, upstream, flags=client_flags)
         return server, client, origin
 
-    def nginx(self, locations):
-        """A real upstream; locations: the inside of its server block."""
+    def nginx(self, locations, path=None):
+        """A real upstream; locations: the inside of its server block; path:
+        of a socket, instead of a port."""
         port = free_port()
         config = self.file('nginx.conf', NGINX.format(
-            folder=self.folder, port=port, locations=locations))
+            folder=self.folder, locations=locations,
+            listen=f'unix:{path}' if path else f'127.0.0.1:{port}'))
         nginx = self.start(Program, 'nginx', [
             'nginx', '-c', config, '-p', self.folder, '-e', 'stderr'])
         nginx.port = port
-        soon(lambda: listens(('127.0.0.1', port), nginx), 10, 'nginx')
+        soon(lambda: os.path.exists(path) if path
+             else listens(('127.0.0.1', port), nginx), 10, 'nginx')
         return nginx
 
     # --- the end ---

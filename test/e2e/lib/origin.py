@@ -5,6 +5,7 @@ connection. What the script leaves of the request body is read away after it,
 and the connection is kept unless the script closed it.
 """
 
+import os
 import socket
 import threading
 import time
@@ -71,10 +72,10 @@ class Exchange(Wire):
 
 class Origin:
     """A listening origin. answer: a function of an Exchange; tls: the context
-    of a server."""
+    of a server; path: of a socket in the file system, instead of a port."""
 
     def __init__(self, answer, host='127.0.0.1', port=0, timeout=20.0,
-                 backlog=1024, tls=None):
+                 backlog=1024, tls=None, path=None):
         self.answer, self.tls = answer, tls
         self.timeout = timeout
         self.exchanges = []     # all, in the order of their heads
@@ -83,17 +84,29 @@ class Origin:
         self.alive = set()      # open connections
         self.stopping = False
         self.lock = threading.Condition()
-        family = socket.AF_INET6 if ':' in host else socket.AF_INET
-        self.listener = socket.socket(family, socket.SOCK_STREAM)
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind((host, port))
+        self.path = path
+        self.listener = self.bind(host, port)
         self.listener.listen(backlog)
-        self.host, self.port = self.listener.getsockname()[:2]
+        if not path:
+            self.host, self.port = self.listener.getsockname()[:2]
         self.threads = []
         self.spawn(self.accept)
 
+    def bind(self, host, port):
+        family = socket.AF_UNIX if self.path else \
+            socket.AF_INET6 if ':' in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if not self.path:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(self.path or (host, port))
+        if self.path:
+            os.chmod(self.path, 0o666)
+        return listener
+
     @property
     def url(self):
+        if self.path:
+            return f'unix:{self.path}'
         host = f'[{self.host}]' if ':' in self.host else self.host
         return f'http{"s" if self.tls else ""}://{host}:{self.port}'
 
