@@ -54,6 +54,14 @@ bool inl_ip_is_v4(const struct inl_ip *ip)
     return memcmp(ip->bytes, mapped, sizeof(mapped)) == 0;
 }
 
+struct inl_ip inl_ip_place(struct inl_ip ip)
+{
+    if (!inl_ip_is_v4(&ip)) {
+        memset(ip.bytes + 8, 0, 8);
+    }
+    return ip;
+}
+
 bool inl_ip_is_loopback(const struct inl_ip *ip)
 {
     static const uint8_t one[16] = {[15] = 1};

@@ -23,6 +23,9 @@ bool inl_ip_parse(struct inlets_slice text, struct inl_ip *ret_ip);
 bool inl_ip_is_v4(const struct inl_ip *ip);
 /* 127.0.0.0/8, ::1 */
 bool inl_ip_is_loopback(const struct inl_ip *ip);
+/* Where what is limited by address is counted: of IPv6 the first 64 bits, since
+ * who has one such address has all of them (RFC 6177). */
+struct inl_ip inl_ip_place(struct inl_ip ip);
 /* The text of RFC 5952; IPv4 dotted. Returns buf. */
 struct inlets_slice inl_ip_format(const struct inl_ip *ip,
                                   char buf[INL_IP_TEXT]);

@@ -11,7 +11,7 @@ struct place {
     struct inl_map_node node;
     struct inl_list age;
     struct inl_pace pace;
-    uint8_t key[sizeof(struct inl_ip)];
+    struct inl_ip ip;
 };
 
 static uint64_t now_us(const struct inl_attempts *a)
@@ -19,20 +19,20 @@ static uint64_t now_us(const struct inl_attempts *a)
     return a->env->now_ms * 1000;
 }
 
-static struct inlets_slice key_of(const struct inl_ip *ip)
+static uint64_t hash_of(const struct inl_attempts *a, const struct inl_ip *ip)
 {
-    return inl_slice(ip->bytes, inl_ip_is_v4(ip) ? sizeof(ip->bytes) : 64 / 8);
+    return inl_map_hash_slice(&a->places,
+                              inl_slice(ip->bytes, sizeof(ip->bytes)));
 }
 
-static struct place *find(const struct inl_attempts *a, struct inlets_slice key,
-                          uint64_t hash)
+static struct place *find(const struct inl_attempts *a, const struct inl_ip *ip)
 {
-    struct inl_map_node *n = inl_map_first(&a->places, hash);
+    struct inl_map_node *n = inl_map_first(&a->places, hash_of(a, ip));
 
     for (; n != NULL; n = inl_map_next(n)) {
         struct place *p = inl_container(n, struct place, node);
 
-        if (memcmp(p->key, key.ptr, key.len) == 0) {
+        if (memcmp(&p->ip, ip, sizeof(*ip)) == 0) {
             return p;
         }
     }
@@ -52,16 +52,15 @@ static struct place *oldest(const struct inl_attempts *a)
     return inl_container(a->by_age.next, struct place, age);
 }
 
-static struct place *add(struct inl_attempts *a, struct inlets_slice key,
-                         uint64_t hash)
+static struct place *add(struct inl_attempts *a, const struct inl_ip *ip)
 {
     struct place *p = inl_calloc(1, sizeof(*p));
 
-    if (p == NULL || inl_map_add(&a->places, &p->node, hash) != 0) {
+    if (p == NULL || inl_map_add(&a->places, &p->node, hash_of(a, ip)) != 0) {
         inl_free(p);
         return NULL;
     }
-    memcpy(p->key, key.ptr, key.len);
+    p->ip = *ip;
     inl_list_init(&p->age);
     if (a->n == INL_ATTEMPTS_PLACES) {
         forget(a, oldest(a));
@@ -91,22 +90,20 @@ void inl_attempts_fini(struct inl_attempts *a)
 uint64_t inl_attempts_wait_ms(const struct inl_attempts *a,
                               const struct inl_ip *ip)
 {
-    struct inlets_slice key = key_of(ip);
-    const struct place *p = find(a, key, inl_map_hash_slice(&a->places, key));
+    const struct inl_ip at = inl_ip_place(*ip);
+    const struct place *p = find(a, &at);
+    uint64_t wait = p == NULL ? 0 : inl_pace_wait_us(&p->pace, rate, now_us(a));
 
-    return p == NULL
-               ? 0
-               : (inl_pace_wait_us(&p->pace, rate, now_us(a)) + 999) / 1000;
+    return (wait + 999) / 1000;
 }
 
 void inl_attempts_failed(struct inl_attempts *a, const struct inl_ip *ip)
 {
-    struct inlets_slice key = key_of(ip);
-    uint64_t hash = inl_map_hash_slice(&a->places, key);
-    struct place *p = find(a, key, hash);
+    const struct inl_ip at = inl_ip_place(*ip);
+    struct place *p = find(a, &at);
 
     if (p == NULL) {
-        p = add(a, key, hash);
+        p = add(a, &at);
     }
     if (p != NULL) {
         inl_pace_take(&p->pace, rate, now_us(a));

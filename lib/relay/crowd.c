@@ -69,9 +69,7 @@ static struct inl_crowd_place *place_of(struct inl_crowd *c, struct inl_ip ip)
     struct inl_crowd_place *p;
     uint64_t hash;
 
-    if (!inl_ip_is_v4(&ip)) {
-        memset(ip.bytes + 8, 0, 8);
-    }
+    ip = inl_ip_place(ip);
     hash = inl_map_hash_slice(&c->places, key_of(&ip));
     p = place_find(c, &ip, hash);
     if (p != NULL) {

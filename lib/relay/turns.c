@@ -84,9 +84,7 @@ static uint8_t place_of(const struct inl_turns *t, struct inlets_slice peer_ip)
     if (!inl_ip_parse(peer_ip, &ip)) {
         memset(&ip, 0, sizeof(ip));
     }
-    if (!inl_ip_is_v4(&ip)) {
-        memset(ip.bytes + 8, 0, 8);
-    }
+    ip = inl_ip_place(ip);
     return (uint8_t)inl_map_hash_slice(&t->seed,
                                        inl_slice(ip.bytes, sizeof(ip.bytes)));
 }
