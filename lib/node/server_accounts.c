@@ -204,7 +204,6 @@ static void look_at_clients(struct inlets_server *server,
         int err = inl_account_check(account, inl_server_env(server),
                                     c->shown.proof, &c->shown.from, &why);
 
-        c->account = account;
         if (err != 0) {
             expel(c, err, why);
         } else if (account->has_new_hosts) {
@@ -214,6 +213,20 @@ static void look_at_clients(struct inlets_server *server,
         }
     }
     account->has_new_hosts = false;
+}
+
+/* They have moved with their clients. */
+static void point_at_accounts(struct inl_accounts *accounts)
+{
+    struct inl_list *n, *tmp;
+
+    for (size_t i = 0; i < accounts->doc.n; i++) {
+        inl_list_each(&accounts->items[i].clients, n, tmp)
+        {
+            inl_container(n, struct inl_gate_client, of_account)->account =
+                &accounts->items[i];
+        }
+    }
 }
 
 static void look_at_all(struct inlets_server *server)
@@ -262,6 +275,8 @@ int inlets_server_set_accounts(struct inlets_server *server,
         return err;
     }
     inlets_accounts_free(accounts);
+    /* Before anybody is told, who may call back. */
+    point_at_accounts(&server->accounts);
     while ((n = inl_list_pop(&orphans)) != NULL) {
         struct inl_gate_client *c =
             inl_container(n, struct inl_gate_client, of_account);
