@@ -27,10 +27,10 @@ if [ "$purpose" = tests ]; then
     packages="$packages g++ libcmocka-dev python3 clang libclang-rt-dev llvm
         valgrind libc6-dbg nginx-light haproxy wrk slowhttptest nghttp2-client
         mandoc procps util-linux iproute2 python3-websockets chromium
-        openssl squid tinyproxy sslscan testssl.sh"
+        openssl squid tinyproxy libnss3-tools sslscan testssl.sh"
     programs="$programs c++ python3 clang valgrind nginx haproxy wrk
         slowhttptest h2load mandoc setarch ip chromium openssl squid tinyproxy
-        sslscan testssl"
+        certutil sslscan testssl"
 fi
 
 # Where mbedTLS and llhttp of the system are new enough: Debian 13 and later

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import time
 
 from lib import websocket
-from lib.house import check, equal, test
+from lib.certs import Authority
+from lib.house import check, equal, free_port, test
 from lib.procs import Program
 
 IMAGES = 20
@@ -42,7 +44,8 @@ const events = () => new Promise((done) => {
     source.onerror = () => { source.close(); done([...got, 'error']); };
 });
 const socket = () => new Promise((done) => {
-    const ws = new WebSocket(`ws://${location.host}/socket`);
+    const ws = new WebSocket(
+        `${location.protocol.replace('http', 'ws')}//${location.host}/socket`);
     const text = 'schön '.repeat(20000), big = bytes(1 << 20), got = [];
     ws.binaryType = 'arraybuffer';
     ws.onopen = () => { ws.send(text); ws.send(big); };
@@ -119,12 +122,24 @@ class Site:
         x.reply(204)
 
 
-def chromium(w, url):
-    """Started; it shows the page until the test ends."""
+def trust(folder, ca):
+    """As its user does in its settings: in the database of NSS."""
+    store = os.path.join(folder, '.pki', 'nssdb')
+    os.makedirs(store)
+    for argv in (['-N', '--empty-password'],
+                 ['-A', '-t', 'C,,', '-n', 'ours', '-i', ca.file]):
+        subprocess.run(['certutil', '-d', f'sql:{store}', *argv], check=True,
+                       stdout=subprocess.DEVNULL, timeout=30)
+
+
+def chromium(w, url, ca=None):
+    """Started; it shows the page until the test ends. ca: imported first."""
     program = shutil.which('chromium')
     check(program, 'there is no chromium: install the package chromium')
-    folder = os.path.join(w.folder, 'browser')
+    folder = os.path.join(w.folder, 'browser-ca' if ca else 'browser')
     os.makedirs(folder)
+    if ca:
+        trust(folder, ca)
     return w.start(Program, 'browser', [
         program, '--headless=new', '--no-sandbox', '--disable-gpu',
         '--disable-dev-shm-usage', '--no-first-run', '--disable-sync',
@@ -147,12 +162,7 @@ def wait_verdict(site, browser, timeout):
           + browser.log[-4000:])
 
 
-@test(timeout=120)
-def a_page_with_all_that_browsers_do(w):
-    site = Site()
-    server, _, _ = w.pair(site)
-    url = f'http://demo.test:{server.visitors[1]}/'
-    browser = chromium(w, url)
+def judge(site, browser):
     wait_verdict(site, browser, 60)
     shown = f'{site.verdict}; the browser says:\n{browser.log[-2000:]}'
     check('error' not in site.verdict, shown)
@@ -165,3 +175,24 @@ def a_page_with_all_that_browsers_do(w):
           'the websocket')
     equal(site.closes, [struct.pack('!H', 4001) + b'enough'],
           'what the origin saw of its end')
+
+
+@test(timeout=120)
+def a_page_with_all_that_browsers_do(w):
+    site = Site()
+    server, _, _ = w.pair(site)
+    judge(site, chromium(w, f'http://demo.test:{server.visitors[1]}/'))
+
+
+@test(timeout=120)
+def the_same_by_https(w):
+    """With its own authority imported, and not without."""
+    site, ca = Site(), Authority(w.folder)
+    port = free_port()
+    w.pair(site, '--tls-port', str(port), *ca.sign('demo.test').flags)
+    url = f'https://demo.test:{port}/'
+    stranger = chromium(w, url)
+    stranger.wait_log('net_error -202', timeout=60)     # authority invalid
+    stranger.terminate()
+    equal(site.verdict, None, 'a page from nobody that is trusted')
+    judge(site, chromium(w, url, ca))
