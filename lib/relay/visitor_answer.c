@@ -120,9 +120,10 @@ static const struct inl_error_page *page_of(const struct inl_visitor *v,
 
 /* Of a request that has no exchange, be it half a head. */
 static void refuse(struct inl_visitor *v, unsigned status,
-                   struct inlets_slice id, const struct inl_error_page *page)
+                   struct inlets_slice id, const struct inl_error_page *page,
+                   const char *reason)
 {
-    write_answer(v, status, id, inl_http1_is_head(&v->http), page, NULL);
+    write_answer(v, status, id, inl_http1_is_head(&v->http), page, reason);
     inl_visitor_leave(v);
 }
 
@@ -134,7 +135,7 @@ void inl_visitor_refuse(struct inl_visitor *v, unsigned status, const char *why)
     inl_log(v->env, INLETS_LOG_INFO, "request refused", INL_KV("id", id),
             INL_KN("status", status), INL_KV("why", inl_str(why)),
             INL_KV("remote", inl_str(v->link->peer_ip)));
-    refuse(v, status, id, page_of(v, status));
+    refuse(v, status, id, page_of(v, status), NULL);
 }
 
 void inl_visitor_refuse_tunnel(struct inl_visitor *v, unsigned status,
@@ -146,8 +147,7 @@ void inl_visitor_refuse_tunnel(struct inl_visitor *v, unsigned status,
     inl_log(v->env, INLETS_LOG_WARN, "tunnel refused", INL_KV("id", id),
             INL_KN("status", status), INL_KV("why", inl_str(why)),
             INL_KV("remote", inl_str(v->link->peer_ip)));
-    write_answer(v, status, id, false, NULL, why);
-    inl_visitor_leave(v);
+    refuse(v, status, id, NULL, why);
 }
 
 void inl_visitor_turn_away(struct inl_visitor *v,
@@ -166,7 +166,7 @@ void inl_visitor_turn_away(struct inl_visitor *v,
                 INL_KV("remote", inl_str(v->link->peer_ip)),
                 INL_KN_IF(unsaid > 0, "others_before", unsaid));
     }
-    refuse(v, status, id, page_of(v, status));
+    refuse(v, status, id, page_of(v, status), NULL);
 }
 
 void inl_visitor_answer_error(struct inl_visitor *v, int err)
@@ -183,8 +183,7 @@ void inl_visitor_answer_status(struct inl_visitor *v, int err, unsigned status)
     if (!x->request_done && !x->no_request_body) {
         x->keep_alive = false; /* the rest of the body would follow */
     }
-    write_answer(v, x->status, x->id, x->is_head, page_of(v, x->status),
-                 NULL);
+    write_answer(v, x->status, x->id, x->is_head, page_of(v, x->status), NULL);
     x->responded = x->response_done = true;
     if (v->state == INL_VISITOR_BUSY) {
         inl_visitor_exchange_over(v);
