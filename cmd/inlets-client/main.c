@@ -113,6 +113,9 @@ static const char *refusal_remedy(int err, bool has_token)
     case INLETS_ECERT:
         return "; --ca-file names who may sign it, --server-fingerprint which "
                "one it must be";
+    case INLETS_ECLIENTCERT:
+        return "; --client-cert FILE --client-key FILE show one, which its "
+               "operator has signed or named";
     case INLETS_EHANDSHAKE:
         return "; is it an inlets-server, and are --url's port and "
                "--tunnel-path those of its clients?";

@@ -22,8 +22,8 @@ const char cmd_client_help[] =
     "them\n"
     "      --ca-file FILE, --server-fingerprint sha256:HEX, "
     "--tls-skip-verify\n"
-    "                         whose certificate it shows; else as the system "
-    "says\n"
+    "      --client-cert FILE, --client-key FILE  whose certificate it shows; "
+    "ours\n"
     "      --all-addresses    all addresses of its name, as they come and go\n"
     "  -u, --upstream LIST    http://127.0.0.1:3000 serves every host,\n"
     "                         HOST=URL one host, HOST/PATH=URL a part; "
@@ -146,6 +146,8 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"ca-file", 0, CMD_FLAG_ONCE, &o->ca_file},
         {"server-fingerprint", 0, CMD_FLAG_CALL, &c->fingerprint,
          .take = take_fingerprint},
+        {"client-cert", 0, CMD_FLAG_ONCE, &o->cert_file},
+        {"client-key", 0, CMD_FLAG_ONCE, &o->key_file},
         {"tls-skip-verify", 0, CMD_FLAG_BOOL, &o->skip_verify},
         {"tunnel-path", 0, CMD_FLAG_STRING, &c->tunnel_path},
         {"connect-timeout", 0, CMD_FLAG_MS, &c->connect_timeout_ms,
@@ -236,6 +238,34 @@ static int read_ca(struct cmd_client_options *o, struct cmd_problem *p)
     return 0;
 }
 
+/* The certificate that is shown to exit nodes, and its key. */
+static int read_cert(struct cmd_client_options *o, struct cmd_problem *p)
+{
+    const char *why;
+    size_t len;
+
+    if (o->cert_file == NULL && o->key_file == NULL) {
+        return 0;
+    }
+    if (o->cert_file == NULL || o->key_file == NULL) {
+        return cmd_problem_set(
+            p, o->key_file == NULL
+                   ? "--client-cert needs --client-key FILE: the key of it"
+                   : "--client-key needs --client-cert FILE: the certificate "
+                     "it is for");
+    }
+    if (cmd_file_read(o->cert_file, CA_MAX, &o->cert, &len, p) != 0 ||
+        cmd_file_read(o->key_file, CA_MAX, &o->key, &len, p) != 0) {
+        return -1;
+    }
+    o->client->cert = o->cert;
+    o->client->key = o->key;
+    return inlets_client_check_certificate(o->cert, o->key, &why) == 0
+               ? 0
+               : cmd_problem_set(p, "--client-cert %s, --client-key %s: %s",
+                                 o->cert_file, o->key_file, why);
+}
+
 int cmd_client_options_parse(struct cmd_client_options *o,
                              struct inlets_client_opts *client, int argc,
                              char **argv, char *env_token,
@@ -271,7 +301,7 @@ int cmd_client_options_parse(struct cmd_client_options *o,
     client->connections = o->connections;
     client->all_addresses = o->all_addresses;
     client->skip_verify = o->skip_verify;
-    return check(o, p) == 0 ? read_ca(o, p) : -1;
+    return check(o, p) == 0 && read_ca(o, p) == 0 ? read_cert(o, p) : -1;
 }
 
 void cmd_client_explain_url(const char *url, int err, struct cmd_problem *p)
@@ -383,8 +413,10 @@ int cmd_client_load_upstreams(const struct cmd_client_options *o,
 void cmd_client_options_forget_secrets(struct cmd_client_options *o)
 {
     cmd_secret_free(o->token);
+    cmd_secret_free(o->key);
     cmd_proxies_fini(&o->proxies);
-    o->token = NULL;
+    o->token = o->key = NULL;
+    o->client->cert = o->client->key = NULL;
     o->client->token = NULL;
     o->client->proxy = o->client->tls_proxy = o->client->no_proxy = NULL;
 }
@@ -394,7 +426,8 @@ void cmd_client_options_fini(struct cmd_client_options *o)
     cmd_client_options_forget_secrets(o);
     cmd_upstreams_fini(&o->upstreams);
     free(o->ca);
-    o->ca = NULL;
+    free(o->cert);
+    o->ca = o->cert = NULL;
     free(o->urls);
     o->urls = NULL;
 }

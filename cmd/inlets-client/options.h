@@ -23,8 +23,10 @@ struct cmd_client_options {
     struct cmd_proxies proxies;
     bool print_token;
     bool insecure;
-    const char *ca_file; /* NULL: the system's */
-    char *ca;            /* owned: what is in it */
+    const char *ca_file;              /* NULL: the system's */
+    char *ca;                         /* owned: what is in it */
+    const char *cert_file, *key_file; /* NULL: none */
+    char *cert, *key;                 /* owned: what is in them */
     bool skip_verify;
     bool strict_forwarding;
     bool no_wrapping;

@@ -20,11 +20,13 @@
 #include <inlets/inlets.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
 #define PROGRAM "inlets-server"
+#define CLIENT_CA_MAX (4u * 1024 * 1024)
 
 struct program {
     uv_loop_t loop;
@@ -290,6 +292,26 @@ static int listen_on_handed(struct program *program, size_t index)
     return 0;
 }
 
+/* Without TLS, or with visitors, it would ask nobody for a certificate. */
+static int check_handed(struct program *program,
+                        const struct cmd_server_options *o)
+{
+    for (size_t i = 0; o->client_ca != NULL && i < program->handed.count; i++) {
+        const struct cmd_socket *s = &program->handed.items[i];
+
+        if ((s->what & INLETS_LISTEN_TUNNELS) != 0 &&
+            s->what != (INLETS_LISTEN_TUNNELS | INLETS_LISTEN_TLS)) {
+            cmd_process_fail(&program->log, PROGRAM,
+                             "--client-ca: descriptor %d for clients is in "
+                             "clear, or for visitors too: who connects there "
+                             "would not be asked for a certificate",
+                             s->fd);
+            return INLETS_EINVAL;
+        }
+    }
+    return 0;
+}
+
 static int listen_all(struct program *program,
                       const struct cmd_server_options *o)
 {
@@ -299,7 +321,7 @@ static int listen_all(struct program *program,
     unsigned control =
         INLETS_LISTEN_TUNNELS | (o->control_tls ? INLETS_LISTEN_TLS : 0);
     size_t index = program->handed.count;
-    int err = 0;
+    int err = check_handed(program, o);
 
     for (size_t i = 0; err == 0 && i < program->handed.count; i++) {
         err = listen_on_handed(program, i);
@@ -361,6 +383,29 @@ static int load_certs(struct program *program,
     return 0;
 }
 
+static int load_client_ca(struct program *program,
+                          const struct cmd_server_options *o)
+{
+    struct cmd_problem p;
+    char *text = NULL;
+    size_t len;
+    int rc = o->client_ca == NULL
+                 ? 0
+                 : cmd_file_read(o->client_ca, CLIENT_CA_MAX, &text, &len, &p);
+
+    if (rc == 0 && text != NULL &&
+        inlets_server_set_client_ca(program->server,
+                                    (struct inlets_slice){text, len}) != 0) {
+        rc = cmd_problem_set(&p, "--client-ca: %s has no certificate in PEM",
+                             o->client_ca);
+    }
+    free(text);
+    if (rc != 0) {
+        cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
+    }
+    return rc;
+}
+
 static int load_accounts(struct program *program,
                          const struct cmd_server_options *o)
 {
@@ -392,7 +437,8 @@ static int load_accounts(struct program *program,
 static int load_files(struct program *program,
                       const struct cmd_server_options *o)
 {
-    if (load_certs(program, o) != 0 || load_accounts(program, o) != 0) {
+    if (load_certs(program, o) != 0 || load_client_ca(program, o) != 0 ||
+        load_accounts(program, o) != 0) {
         return -1;
     }
     return program->reread[0] == NULL ? 0 : watch_files(program);

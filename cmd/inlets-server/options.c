@@ -16,8 +16,8 @@ const char cmd_server_help[] =
     "  -p, --port N           for visitors and clients; 8000, or $PORT\n"
     "  -c, --control-port N   for clients, apart from the visitors' port\n"
     "      --tls-port N, --tls-cert FILE, --tls-key FILE, --tls-dir FOLDER,\n"
-    "      --auto-tls         by https and wss; --redirect-to-https, "
-    "--control-tls\n"
+    "      --auto-tls, --redirect-to-https, --control-tls, --client-ca FILE   "
+    "TLS\n"
     "      --data-addr ADDR, --control-addr ADDR, -b, --bind-addr ADDR (both)\n"
     "                         listen on one address; else all, IPv4 and IPv6\n"
     "  -f, --token-from FILE  the secret that clients must show, in a file\n"
@@ -189,6 +189,7 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"tls-dir", 0, CMD_FLAG_ONCE, &o->certs.dir},
         {"tls-default", 0, CMD_FLAG_STRING, &o->certs.fallback},
         {"control-tls", 0, CMD_FLAG_BOOL, &o->control_tls},
+        {"client-ca", 0, CMD_FLAG_ONCE, &o->client_ca},
         {"redirect-to-https", 0, CMD_FLAG_BOOL, &o->redirect},
         {"auto-tls", 0, CMD_FLAG_BOOL, &o->auto_tls},
         {"auto-tls-dir", 0, CMD_FLAG_ONCE, &o->auto_tls_dir},
@@ -256,8 +257,9 @@ static int check_token(const struct cmd_server_options *o,
                                   "--allow-anyone-to-serve-any-host that "
                                   "everybody may; keep one");
     }
+    /* check_tls has seen to it that the port for clients asks for them. */
     if (o->token != NULL || o->accounts != NULL || o->allow_anyone ||
-        cmd_address_is_loopback(o->plan.control_addr)) {
+        o->client_ca != NULL || cmd_address_is_loopback(o->plan.control_addr)) {
         return 0;
     }
     return cmd_problem_set(
@@ -266,6 +268,7 @@ static int check_token(const struct cmd_server_options *o,
         "One of these is needed:\n"
         "  --token-from FILE                 a secret that clients must show\n"
         "  --accounts FILE                   a token for each of several\n"
+        "  --client-ca FILE                  certificates instead of tokens\n"
         "  --control-addr 127.0.0.1          clients of this machine only\n"
         "  --allow-anyone-to-serve-any-host  if that is what you want",
         o->plan.control_port);
@@ -356,6 +359,11 @@ static int check_tls(const struct cmd_server_options *o, struct cmd_problem *p)
         return cmd_problem_set(p, "--control-tls needs a --control-port: on "
                                   "the visitors' ports clients connect to "
                                   "--tls-port");
+    }
+    if (o->client_ca != NULL && !o->control_tls) {
+        return cmd_problem_set(p, "--client-ca needs --control-tls, and a "
+                                  "--control-port: visitors' browsers on the "
+                                  "same port would be asked for certificates");
     }
     return cmd_certs_check(&o->certs, p);
 }

@@ -26,7 +26,8 @@ struct cmd_server_options {
     struct cmd_certs certs;
     int tls_port; /* -1: none */
     bool control_tls;
-    bool redirect; /* to https */
+    const char *client_ca; /* a file; NULL: clients need no certificate */
+    bool redirect;         /* to https */
     bool auto_tls;
     const char *auto_tls_dir; /* NULL: the usual one */
     struct cmd_autotls own;   /* has its own fini: SIGHUP reads it again */

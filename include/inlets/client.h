@@ -120,6 +120,12 @@ struct inlets_client_opts {
      * that of their own url (of unix:, localhost); else this. X-Forwarded-Host
      * has the visitor's. */
     const char *host_header;
+
+    /* A certificate chain and its key, PEM, for exit nodes by wss:// that ask
+     * for one (INLETS_ECLIENTCERT); nobody else sees it. Both or neither; the
+     * key has no password, and is wiped from memory at close. */
+    const char *cert;
+    const char *key;
 };
 
 /* Fills in the defaults. */
@@ -129,8 +135,8 @@ INLETS_API void inlets_client_opts_init_sized(struct inlets_client_opts *opts,
                                               size_t size);
 
 /* Makes an idle client on the loop. Errors: INLETS_EINVAL (url, proxy, number,
- * ca or fingerprint), INLETS_EINSECURE, INLETS_ECERT (the system trusts nobody
- * that could be found), INLETS_ENOMEM. */
+ * ca, fingerprint, cert or key), INLETS_EINSECURE, INLETS_ECERT (the system
+ * trusts nobody that could be found), INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_new(struct inlets_client **ret_client, struct uv_loop_s *loop,
                   const struct inlets_client_opts *opts);
@@ -177,6 +183,11 @@ inlets_upstream_opts_init_sized(struct inlets_upstream_opts *opts, size_t size);
 /* What inlets_client_new would say of this ca: INLETS_EINVAL (no certificate
  * that can be read), INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int inlets_client_check_ca(const char *ca);
+/* And of this cert and key: INLETS_EINVAL with a static text that says what is
+ * wrong ("the key belongs to another certificate"), INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_client_check_certificate(const char *cert, const char *key,
+                                const char **ret_why);
 
 /* inlets_client_expose_url, with more to say. opts is copied. Errors as there;
  * INLETS_EINVAL for the ca, too. */

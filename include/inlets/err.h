@@ -55,12 +55,13 @@ extern "C" {
     X(EPROXY, 39, "the proxy did not open a tunnel")                           \
     X(EPROXYAUTH, 40, "the proxy wants a user and password, or other ones")    \
     X(ENOHOST, 41, "no account may serve this host")                           \
-    X(ETOOMANY, 42, "too many failed attempts: wait a minute")
+    X(ETOOMANY, 42, "too many failed attempts: wait a minute")                 \
+    X(ECLIENTCERT, 43, "a certificate of this side is wanted, or another one")
 
 #define INLETS_ERR_ENUM_(name, number, text) INLETS_##name = -(number),
 enum inlets_err {
     INLETS_OK = 0,
-    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -43
+    INLETS_ERR_MAP(INLETS_ERR_ENUM_) INLETS_ERR_LAST_ = -44
 };
 #undef INLETS_ERR_ENUM_
 

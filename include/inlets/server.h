@@ -154,11 +154,20 @@ inlets_server_set_certificates(struct inlets_server *server,
                                const struct inlets_certificate *list, size_t n,
                                size_t *ret_bad, const char **ret_why);
 
+/* Whose certificates clients must show: PEM. Addresses for tunnels alone, by
+ * TLS, ask for them; the others never do. It is in addition to the token and
+ * the accounts; where neither is set, a certificate is enough. Copied. Before
+ * the first listen, once: else INLETS_EINVAL, as for a text without any
+ * authority that can be read; INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_server_set_client_ca(struct inlets_server *server,
+                            struct inlets_slice pem);
+
 /* Listens on "host:port", "[::1]:port" or ":port" (all addresses, IPv4 and
  * IPv6); port 0 lets the system choose. host is an address, not a name.
  * Errors: INLETS_EINVAL, INLETS_EADDRINUSE, INLETS_EADDRNOTAVAIL,
- * INLETS_EPERM, INLETS_EAUTH (tunnels beyond loopback without a token and
- * without allow_anyone), INLETS_ENOMEM. */
+ * INLETS_EPERM, INLETS_EAUTH (tunnels beyond loopback without a token,
+ * without clients' certificates and without allow_anyone), INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_server_listen(struct inlets_server *server, const char *address,
                      unsigned what);

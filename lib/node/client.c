@@ -275,6 +275,7 @@ static int take_opts(struct inlets_client *client,
     }
     o.host_header = NULL;
     o.url = o.tunnel_path = o.token = o.ca = o.fingerprint = NULL;
+    o.cert = o.key = NULL;
     o.proxy = o.tls_proxy = o.no_proxy = NULL;
     o.urls = NULL;
     client->opts = o;
@@ -315,6 +316,7 @@ static void free_client(struct inlets_client *client)
     inl_client_endpoints_free(client);
     inl_client_servers_free(client);
     inl_trust_unref(client->trust);
+    inl_cert_unref(client->cert);
     inl_free(client->host_header);
     inl_free_secret(client->token);
     inl_proxy_url_fini(&client->proxy);

@@ -93,6 +93,7 @@ struct inlets_client {
     struct inlets_slice token_text; /* of it */
     char *host_header;              /* owned; NULL: the visitor\'s */
     struct inl_trust *trust;        /* owned; NULL: not read yet */
+    struct inl_cert *cert;          /* owned; NULL: there is nothing to show */
     uint8_t pin[INL_SHA256_LEN];    /* of the exit nodes' certificate */
     bool has_pin;
     struct inl_proxy_url proxy, tls_proxy; /* those that a server needs */

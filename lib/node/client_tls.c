@@ -8,10 +8,21 @@
 #include "base/slice.h"
 #include <string.h>
 
+static int take_cert(struct inl_cert **ret_cert, const char *cert,
+                     const char *key, const char **ret_why)
+{
+    *ret_why = "a certificate and its key belong together";
+    return cert == NULL || key == NULL
+               ? INLETS_EINVAL
+               : inl_cert_new(ret_cert, inl_str(cert), inl_str(key), ret_why);
+}
+
 int inl_client_tls_take(struct inlets_client *client,
                         const struct inlets_client_opts *opts)
 {
     unsigned skipped;
+    const char *why;
+    int err = 0;
 
     if (opts->fingerprint != NULL) {
         if (!inl_pin_parse(inl_str(opts->fingerprint), client->pin)) {
@@ -19,8 +30,11 @@ int inl_client_tls_take(struct inlets_client *client,
         }
         client->has_pin = true;
     }
-    return opts->ca == NULL
-               ? 0
+    if (opts->cert != NULL || opts->key != NULL) {
+        err = take_cert(&client->cert, opts->cert, opts->key, &why);
+    }
+    return err != 0 || opts->ca == NULL
+               ? err
                : inl_trust_new(&client->trust, inl_str(opts->ca), &skipped);
 }
 
@@ -42,8 +56,9 @@ int inl_client_tls_server(struct inlets_client *client,
                           struct inl_tls_config **ret_config)
 {
     struct inl_tls_client how = {.pin = client->has_pin ? client->pin : NULL,
-                                 .skip_verify = opts->skip_verify != 0 &&
-                                                !client->has_pin};
+                                 .skip_verify =
+                                     opts->skip_verify != 0 && !client->has_pin,
+                                 .cert = client->cert};
 
     return make_config(client, &how, ret_config);
 }
@@ -51,7 +66,7 @@ int inl_client_tls_server(struct inlets_client *client,
 int inl_client_tls_proxy(struct inlets_client *client,
                          struct inl_tls_config **ret_config)
 {
-    struct inl_tls_client how = {NULL, NULL, false};
+    struct inl_tls_client how = {.trust = NULL};
 
     return make_config(client, &how, ret_config);
 }
@@ -72,7 +87,7 @@ static bool parse_how(struct inlets_slice fragment, struct inl_tls_client *how,
 
 bool inl_client_tls_is_how(struct inlets_slice fragment)
 {
-    struct inl_tls_client how = {NULL, NULL, false};
+    struct inl_tls_client how = {.trust = NULL};
     uint8_t pin[INL_SHA256_LEN];
 
     return parse_how(fragment, &how, pin);
@@ -82,7 +97,7 @@ int inl_client_tls_upstream(struct inlets_client *client,
                             struct inlets_slice fragment, const char *ca,
                             struct inl_tls_config **ret_config)
 {
-    struct inl_tls_client how = {NULL, NULL, false};
+    struct inl_tls_client how = {.trust = NULL};
     uint8_t pin[INL_SHA256_LEN];
     unsigned skipped;
     int err;
@@ -109,5 +124,15 @@ int inlets_client_check_ca(const char *ca)
                          : inl_trust_new(&trust, inl_str(ca), &skipped);
 
     inl_trust_unref(trust);
+    return err;
+}
+
+int inlets_client_check_certificate(const char *cert, const char *key,
+                                    const char **ret_why)
+{
+    struct inl_cert *made = NULL;
+    int err = take_cert(&made, cert, key, ret_why);
+
+    inl_cert_unref(made);
     return err;
 }

@@ -295,9 +295,7 @@ void inlets_server_drain(struct inlets_server *server, void (*cb)(void *user),
             INL_KN("at_most_ms", server->opts.drain_ms));
     inl_server_stop_listening(server, false);
     inl_proxied_close(&server->proxied);
-    if (server->tls != NULL) {
-        inl_secured_group_close(&server->secured);
-    }
+    inl_server_tls_close(server);
     inl_visitors_drain(&server->visitors);
     inl_visitors_drain(&server->callers);
     inl_gate_drain(&server->gate, INL_LIT("server is shutting down"));
@@ -359,9 +357,7 @@ void inlets_server_close(struct inlets_server *server, void (*cb)(void *user),
     inl_timer_off(inl_server_env(server), &server->accounts_timer);
     inl_server_stop_listening(server, true);
     inl_proxied_close(&server->proxied);
-    if (server->tls != NULL) {
-        inl_secured_group_close(&server->secured);
-    }
+    inl_server_tls_close(server);
     inl_visitors_close(&server->visitors);
     inl_visitors_close(&server->callers);
     inl_gate_close(&server->gate);

@@ -25,6 +25,13 @@
 #include "relay/secured.h"
 #include "relay/visitor.h"
 
+/* Handshakes of one kind. */
+struct inl_server_tls {
+    struct inl_tls_config *config;  /* owned; NULL: there is no such port */
+    struct inl_secured_group group; /* once there is a config; and */
+    struct inl_turns turns;         /* of it */
+};
+
 /* One listening address. */
 struct inl_front {
     struct inl_front *next;
@@ -33,6 +40,7 @@ struct inl_front {
     struct inl_listener *listener;
     struct inl_visitor_config config;
     struct inl_proxied_config proxied;
+    struct inl_server_tls *tls; /* NULL: in clear */
     unsigned what;
     unsigned port;
     char port_text[8];
@@ -71,12 +79,12 @@ struct inlets_server {
     struct inl_list proxied;     /* of theirs, not visitors yet */
     struct inl_error_pages pages;
     struct inl_server_certs certs;
-    struct inl_tls_config *tls;       /* owned; NULL: no port speaks TLS */
-    struct inl_secured_group secured; /* once there is tls; and */
-    struct inl_turns turns;           /* of it */
-    char *tls_default;                /* owned; may be NULL */
-    uint64_t tls_said_ms;             /* of failed handshakes */
-    uint64_t tls_failures;            /* since, with the one said */
+    struct inl_server_tls tls;    /* of ports that ask for no certificate */
+    struct inl_server_tls asking; /* of those that do */
+    struct inl_trust *client_ca;  /* owned; NULL: no port asks */
+    char *tls_default;            /* owned; may be NULL */
+    uint64_t tls_said_ms;         /* of failed handshakes */
+    uint64_t tls_failures;        /* since, with the one said */
     struct inl_crowd visitors;
     /* Connections of ports for clients alone: their requests are answered
      * here, so nothing is lost with them, and a flood of visitors leaves them
@@ -123,9 +131,12 @@ void inl_server_stop_listening(struct inlets_server *server, bool for_all);
 void inl_server_fronts_free(struct inlets_server *server);
 
 /* server_tls.c */
-/* Before the first port that speaks TLS: INLETS_EINVAL (no certificate),
- * INLETS_ENOMEM. */
-int inl_server_tls_start(struct inlets_server *server);
+/* Before a port that speaks TLS: INLETS_EINVAL (no certificate),
+ * INLETS_ENOMEM. for_clients: and for nobody else. */
+int inl_server_tls_start(struct inlets_server *server, bool for_clients,
+                         struct inl_server_tls **ret_tls);
+/* Cuts handshakes. */
+void inl_server_tls_close(struct inlets_server *server);
 void inl_server_tls_free(struct inlets_server *server);
 
 #endif

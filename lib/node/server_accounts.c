@@ -74,8 +74,12 @@ int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
     bool is_limited_here = is_limited(server, link);
     int err;
 
+    ret_shown->has_peer =
+        link->tls != NULL && inl_tls_get_peer(link->tls, &ret_shown->peer);
     if (needs_nobody(server)) {
-        return 0; /* loopback, or the user said that anyone may */
+        /* Loopback, or the user said that anyone may, or that who has shown a
+         * certificate may. */
+        return 0;
     }
     /* Who is no IP address is one place, the one of all zero. */
     (void)inl_ip_parse(inl_str(link->peer_ip), &ret_shown->from);

@@ -180,10 +180,9 @@ void inl_server_start_visitor(void *user, struct inl_link *link)
 static void start_link(void *user, struct inl_link *link)
 {
     struct inl_front *f = user;
-    struct inlets_server *server = f->server;
 
-    if ((f->what & INLETS_LISTEN_TLS) != 0) {
-        (void)inl_secured_start(&server->secured, link, NULL,
+    if (f->tls != NULL) {
+        (void)inl_secured_start(&f->tls->group, link, NULL,
                                 link->env->now_ms + HANDSHAKE_MS, f);
     } else {
         inl_server_start_visitor(f, link);
@@ -263,21 +262,25 @@ static bool needs_token(const struct inlets_server *server,
 {
     return (f->what & INLETS_LISTEN_TUNNELS) != 0 && !server->token.is_set &&
            !server->accounts.is_set && !server->opts.allow_anyone &&
-           !inl_listener_is_loopback(f->listener);
+           f->tls != &server->asking && !inl_listener_is_loopback(f->listener);
 }
 
 /* On an address or, when that is NULL, a listening socket. */
 static int listen_on(struct inlets_server *server, const char *address, int fd,
                      unsigned what)
 {
+    struct inl_server_tls *tls = NULL;
     struct inl_front *f;
-    int err;
+    int err = 0;
 
     if (server->closed || server->draining || (what & ANYBODY) == 0 ||
         (what & ~(ANYBODY | INLETS_LISTEN_TLS)) != 0) {
         return INLETS_EINVAL;
     }
-    err = (what & INLETS_LISTEN_TLS) != 0 ? inl_server_tls_start(server) : 0;
+    if ((what & INLETS_LISTEN_TLS) != 0) {
+        err = inl_server_tls_start(
+            server, (what & ANYBODY) == INLETS_LISTEN_TUNNELS, &tls);
+    }
     if (err != 0) {
         return err;
     }
@@ -285,6 +288,7 @@ static int listen_on(struct inlets_server *server, const char *address, int fd,
     if (f == NULL) {
         return INLETS_ENOMEM;
     }
+    f->tls = tls;
     err =
         address != NULL
             ? inl_listener_new(&f->listener, &server->loop, address, on_link, f)

@@ -149,26 +149,65 @@ static void on_shaken(void *user, int err, const char *why,
     }
 }
 
-int inl_server_tls_start(struct inlets_server *server)
+static int start(struct inlets_server *server, struct inl_server_tls *tls,
+                 struct inl_trust *clients)
 {
-    const struct inl_tls_server how = {pick, server};
+    const struct inl_tls_server how = {pick, server, clients};
     struct inl_secured_group values = {.env = inl_server_env(server),
-                                       .turns = &server->turns,
+                                       .turns = &tls->turns,
                                        .most = HANDSHAKES,
                                        .done = on_shaken};
-    int err = server->certs.n == 0 ? INLETS_EINVAL : 0;
+    int err = inl_tls_config_server(&tls->config, &how);
 
-    if (err == 0 && server->tls == NULL) {
-        err = inl_tls_config_server(&server->tls, &how);
-        values.tls = server->tls;
-        inl_secured_group_init(&server->secured, &values);
+    if (err == 0) {
+        values.tls = tls->config;
+        inl_secured_group_init(&tls->group, &values);
     }
     return err;
 }
 
+int inl_server_tls_start(struct inlets_server *server, bool for_clients,
+                         struct inl_server_tls **ret_tls)
+{
+    bool asks = for_clients && server->client_ca != NULL;
+    struct inl_server_tls *tls = asks ? &server->asking : &server->tls;
+    int err = server->certs.n == 0 ? INLETS_EINVAL : 0;
+
+    if (err == 0 && tls->config == NULL) {
+        err = start(server, tls, asks ? server->client_ca : NULL);
+    }
+    *ret_tls = tls;
+    return err;
+}
+
+int inlets_server_set_client_ca(struct inlets_server *server,
+                                struct inlets_slice pem)
+{
+    unsigned skipped;
+
+    return server->fronts != NULL || server->client_ca != NULL
+               ? INLETS_EINVAL
+               : inl_trust_new(&server->client_ca, pem, &skipped);
+}
+
+static void close_one(struct inl_server_tls *tls)
+{
+    if (tls->config != NULL) {
+        inl_secured_group_close(&tls->group);
+    }
+}
+
+void inl_server_tls_close(struct inlets_server *server)
+{
+    close_one(&server->tls);
+    close_one(&server->asking);
+}
+
 void inl_server_tls_free(struct inlets_server *server)
 {
-    inl_tls_config_unref(server->tls);
+    inl_tls_config_unref(server->tls.config);
+    inl_tls_config_unref(server->asking.config);
+    inl_trust_unref(server->client_ca);
     certs_free(&server->certs);
     inl_free(server->tls_default);
 }

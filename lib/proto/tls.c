@@ -26,7 +26,8 @@ struct inl_tls_config {
     bool is_server;
     struct inl_tls_server server;
     mbedtls_ssl_ticket_context tickets; /* of a server */
-    struct inl_trust *trust;            /* of a client, never NULL */
+    struct inl_trust *trust;            /* NULL: of a server without clients */
+    struct inl_cert *cert;              /* of a client; may be NULL */
     bool has_pin, has_saved;
     uint8_t pin[INL_SHA256_LEN];
     mbedtls_ssl_session saved;
@@ -100,6 +101,40 @@ static int bad_certificate(struct inl_tls *tls)
     return fail(tls, INLETS_ECERT, "the certificate is not acceptable");
 }
 
+/* A server's alert about our certificate (RFC 8446 6.2). By TLS 1.2 none at
+ * all is a handshake_failure (RFC 5246 7.4.6), here behind the handshake. */
+static int from_alert(struct inl_tls *tls)
+{
+    unsigned alert = tls->ssl.MBEDTLS_PRIVATE(in_msg)[1];
+
+    if (alert == MBEDTLS_SSL_ALERT_MSG_CERT_REQUIRED ||
+        alert == MBEDTLS_SSL_ALERT_MSG_NO_CERT ||
+        (alert == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE && tls->done)) {
+        return fail(tls, INLETS_ECLIENTCERT,
+                    "the other side wants a certificate of this one");
+    }
+    switch (alert) {
+    case MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED:
+        return fail(tls, INLETS_ECLIENTCERT,
+                    "the other side says that the certificate of this one has "
+                    "expired");
+    case MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA:
+        return fail(tls, INLETS_ECLIENTCERT,
+                    "the other side trusts nobody who signed the certificate "
+                    "of this one");
+    case MBEDTLS_SSL_ALERT_MSG_BAD_CERT:
+    case MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT:
+    case MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED:
+    case MBEDTLS_SSL_ALERT_MSG_CERT_UNKNOWN:
+    case MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED:
+        return fail(tls, INLETS_ECLIENTCERT,
+                    "the other side does not accept the certificate of this "
+                    "one");
+    default:
+        return fail(tls, INLETS_ETLS, "the other side refused, with an alert");
+    }
+}
+
 static int from_mbed(struct inl_tls *tls, int rc)
 {
     switch (rc) {
@@ -112,7 +147,10 @@ static int from_mbed(struct inl_tls *tls, int rc)
     case MBEDTLS_ERR_SSL_UNRECOGNIZED_NAME:
         return fail(tls, INLETS_ETLS, "no certificate for that name");
     case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
-        return fail(tls, INLETS_ETLS, "the other side refused, with an alert");
+        return tls->config->is_server
+                   ? fail(tls, INLETS_ETLS,
+                          "the other side refused, with an alert")
+                   : from_alert(tls);
     case MBEDTLS_ERR_SSL_INVALID_RECORD:
         return fail(tls, INLETS_ETLS,
                     tls->done ? "a damaged record"
@@ -286,6 +324,19 @@ static int config_new(struct inl_tls_config **ret_config, bool is_server)
                : INLETS_ENOMEM;
 }
 
+/* "Optional" is what Mbed TLS has to know: check_client says what becomes of
+ * it, with the alerts that there are for it. */
+static void ask_clients(struct inl_tls_config *c, struct inl_trust *clients)
+{
+    mbedtls_ssl_conf_authmode(&c->conf, clients == NULL
+                                            ? MBEDTLS_SSL_VERIFY_NONE
+                                            : MBEDTLS_SSL_VERIFY_OPTIONAL);
+    if (clients != NULL) {
+        c->trust = inl_trust_ref(clients);
+        mbedtls_ssl_conf_ca_chain(&c->conf, &c->trust->chain, NULL);
+    }
+}
+
 int inl_tls_config_server(struct inl_tls_config **ret_config,
                           const struct inl_tls_server *server)
 {
@@ -294,7 +345,7 @@ int inl_tls_config_server(struct inl_tls_config **ret_config,
 
     if (err == 0) {
         c->server = *server;
-        mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_NONE);
+        ask_clients(c, server->clients);
         mbedtls_ssl_conf_sni(&c->conf, on_sni, NULL);
         mbedtls_ssl_conf_cert_cb(&c->conf, on_hello);
 #if MBEDTLS_VERSION_MAJOR < 4
@@ -306,9 +357,11 @@ int inl_tls_config_server(struct inl_tls_config **ret_config,
             mbedtls_ssl_ticket_setup(&c->tickets, PSA_ALG_CHACHA20_POLY1305,
                                      PSA_KEY_TYPE_CHACHA20, 256, TICKET_LIFE_S);
 #endif
-        mbedtls_ssl_conf_session_tickets_cb(&c->conf, mbedtls_ssl_ticket_write,
-                                            mbedtls_ssl_ticket_parse,
-                                            &c->tickets);
+        if (server->clients == NULL) {
+            mbedtls_ssl_conf_session_tickets_cb(
+                &c->conf, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse,
+                &c->tickets);
+        }
         err = err == 0 ? 0 : INLETS_ENOMEM;
     }
     if (err != 0) {
@@ -340,6 +393,13 @@ int inl_tls_config_client(struct inl_tls_config **ret_config,
         c->trust = client->trust != NULL ? inl_trust_ref(client->trust)
                                          : trust_nobody();
         err = c->trust == NULL ? INLETS_ENOMEM : 0;
+    }
+    if (err == 0 && client->cert != NULL) {
+        c->cert = inl_cert_ref(client->cert);
+        err = mbedtls_ssl_conf_own_cert(&c->conf, &c->cert->chain,
+                                        &c->cert->key) == 0
+                  ? 0
+                  : INLETS_ENOMEM;
     }
     if (err != 0) {
         inl_tls_config_unref(c);
@@ -374,6 +434,7 @@ void inl_tls_config_unref(struct inl_tls_config *c)
         mbedtls_ssl_ticket_free(&c->tickets);
         mbedtls_ssl_config_free(&c->conf);
         inl_trust_unref(c->trust);
+        inl_cert_unref(c->cert);
         inl_free(c);
     }
 }
@@ -443,6 +504,38 @@ static void save_session(struct inl_tls *tls)
     c->has_saved = mbedtls_ssl_get_session(&tls->ssl, &c->saved) == 0;
 }
 
+static unsigned char alert_for(const struct inl_tls *tls, uint32_t flags)
+{
+    if ((flags & MBEDTLS_X509_BADCERT_MISSING) != 0) {
+        return mbedtls_ssl_get_version_number(&tls->ssl) ==
+                       MBEDTLS_SSL_VERSION_TLS1_2
+                   ? MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE
+                   : MBEDTLS_SSL_ALERT_MSG_CERT_REQUIRED;
+    }
+    if ((flags & MBEDTLS_X509_BADCERT_EXPIRED) != 0) {
+        return MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED;
+    }
+    return (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0
+               ? MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA
+               : MBEDTLS_SSL_ALERT_MSG_BAD_CERT;
+}
+
+/* Of a server that asks: whatever is not a certificate without any fault is
+ * refused, so that no flag of Mbed TLS can be forgotten. */
+static int check_client(struct inl_tls *tls)
+{
+    uint32_t flags = mbedtls_ssl_get_verify_result(&tls->ssl);
+
+    if (flags == 0 && mbedtls_ssl_get_peer_cert(&tls->ssl) != NULL) {
+        return 0;
+    }
+    (void)mbedtls_ssl_send_alert_message(
+        &tls->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, alert_for(tls, flags));
+    return (flags & MBEDTLS_X509_BADCERT_MISSING) != 0
+               ? fail(tls, INLETS_ECERT, "the client shows no certificate")
+               : bad_certificate(tls);
+}
+
 int inl_tls_handshake(struct inl_tls *tls)
 {
     int rc = mbedtls_ssl_handshake(&tls->ssl);
@@ -452,6 +545,12 @@ int inl_tls_handshake(struct inl_tls *tls)
     }
     if (rc != 0) {
         return from_mbed(tls, rc);
+    }
+    if (tls->config->server.clients != NULL) {
+        rc = check_client(tls);
+        if (rc != 0) {
+            return rc;
+        }
     }
     tls->done = true;
     if (!tls->config->is_server && mbedtls_ssl_get_version_number(&tls->ssl) ==
@@ -532,4 +631,16 @@ struct inlets_slice inl_tls_sni(const struct inl_tls *tls)
 bool inl_tls_covers(const struct inl_tls *tls, struct inlets_slice host)
 {
     return tls->cert == NULL || inl_cert_covers(tls->cert, host);
+}
+
+bool inl_tls_get_peer(const struct inl_tls *tls, struct inl_tls_peer *ret_peer)
+{
+    const mbedtls_x509_crt *leaf = mbedtls_ssl_get_peer_cert(&tls->ssl);
+
+    if (tls->config->server.clients == NULL || !tls->done || leaf == NULL ||
+        inl_x509_fingerprint(leaf, ret_peer->fingerprint) != 0) {
+        return false;
+    }
+    inl_x509_common_name(leaf, ret_peer->name);
+    return true;
 }

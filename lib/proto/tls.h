@@ -26,6 +26,9 @@ struct inl_tls_server {
      * NULL: the peer is refused (unrecognized_name, RFC 6066 3). */
     struct inl_cert *(*pick)(void *user, struct inlets_slice sni);
     void *user;
+    /* Whose certificates the peers must show; NULL: they show none. With them
+     * no session is resumed, as tickets would not say whose it was. */
+    struct inl_trust *clients;
 };
 
 struct inl_tls_client {
@@ -33,12 +36,19 @@ struct inl_tls_client {
     /* SHA-256 of the one certificate that is right, whoever signed it and for
      * whatever name; NULL: by trust and name. */
     const uint8_t *pin;
-    bool skip_verify; /* DANGER: any certificate will do */
+    bool skip_verify;      /* DANGER: any certificate will do */
+    struct inl_cert *cert; /* shown when asked for; NULL: none */
+};
+
+/* What a server's peer has shown, and is signed as it must be. */
+struct inl_tls_peer {
+    uint8_t fingerprint[INL_SHA256_LEN]; /* of the certificate, in DER */
+    char name[INL_X509_CN_MAX + 1];      /* its CN, or "" */
 };
 
 /* What connections of one kind have in common; counted, and they keep it. It
- * keeps trust, and of a client's last session what makes the next handshake
- * short (RFC 8446 2.2), so it is for one name. INLETS_ENOMEM,
+ * keeps trust and cert, and of a client's last session what makes the next
+ * handshake short (RFC 8446 2.2), so it is for one name. INLETS_ENOMEM,
  * INLETS_EINTERNAL. */
 int inl_tls_config_server(struct inl_tls_config **ret_config,
                           const struct inl_tls_server *server);
@@ -62,10 +72,13 @@ void inl_tls_give(struct inl_tls *tls, const uint8_t *p, size_t n);
 size_t inl_tls_rest(const struct inl_tls *tls);
 
 /* 1: done; 0: bytes are wanted; else an error, with inl_tls_why, and perhaps an
- * alert for the peer in the queue: INLETS_ETLS, INLETS_ECERT, INLETS_ENOMEM. */
+ * alert for the peer in the queue: INLETS_ETLS, INLETS_ECERT, INLETS_ENOMEM,
+ * INLETS_ECLIENTCERT (the server wants a certificate, or another one; by TLS
+ * 1.3 a read may be the first to know). */
 int inl_tls_handshake(struct inl_tls *tls);
 /* Up to n plain bytes to p. 0 and *ret_n 0: bytes are wanted. INLETS_EGOAWAY:
- * the peer said that it sends no more (close_notify). INLETS_ETLS. */
+ * the peer said that it sends no more (close_notify). INLETS_ETLS,
+ * INLETS_ECLIENTCERT. */
 int inl_tls_read(struct inl_tls *tls, void *p, size_t n, size_t *ret_n);
 /* Are there plain bytes that a read would give without more of the peer's? */
 bool inl_tls_has_plain(const struct inl_tls *tls);
@@ -84,5 +97,7 @@ const char *inl_tls_suite(const struct inl_tls *tls);
 struct inlets_slice inl_tls_sni(const struct inl_tls *tls);
 /* Of a server: is what it showed for this host, too (RFC 9110 15.5.20)? */
 bool inl_tls_covers(const struct inl_tls *tls, struct inlets_slice host);
+/* Of a server with `clients`: who is there? False: a server without. */
+bool inl_tls_get_peer(const struct inl_tls *tls, struct inl_tls_peer *ret_peer);
 
 #endif

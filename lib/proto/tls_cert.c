@@ -44,6 +44,20 @@ static bool common_name(const mbedtls_x509_crt *leaf,
     return false;
 }
 
+void inl_x509_common_name(const mbedtls_x509_crt *leaf,
+                          char ret_name[INL_X509_CN_MAX + 1])
+{
+    struct inlets_slice name = {NULL, 0};
+    size_t n = 0;
+
+    (void)common_name(leaf, &name);
+    for (; n < name.len && n < INL_X509_CN_MAX; n++) {
+        ret_name[n] =
+            name.ptr[n] >= 0x20 && name.ptr[n] <= 0x7e ? name.ptr[n] : '?';
+    }
+    ret_name[n] = '\0';
+}
+
 bool inl_x509_name(const mbedtls_x509_crt *leaf, size_t i,
                    struct inlets_slice *ret_name)
 {

@@ -15,6 +15,8 @@ struct inl_trust;
 
 /* The most of one PEM file: the system's store has 230 KiB. */
 #define INL_PEM_MAX (4u * 1024 * 1024)
+/* Of a common name (RFC 5280 appendix A.1, ub-common-name). */
+#define INL_X509_CN_MAX 64u
 
 /* A chain, leaf first, and the leaf's key, both PEM. INLETS_EINVAL with
  * *ret_why, a static text that says what is wrong ("the key belongs to another

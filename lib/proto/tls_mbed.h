@@ -34,6 +34,9 @@ bool inl_x509_covers_ip(const mbedtls_x509_crt *leaf, const struct inl_ip *ip);
 /* The i-th DNS name of a leaf. */
 bool inl_x509_name(const mbedtls_x509_crt *leaf, size_t i,
                    struct inlets_slice *ret_name);
+/* Its common name as text that can be printed, cut; "": it has none. */
+void inl_x509_common_name(const mbedtls_x509_crt *leaf,
+                          char ret_name[INL_X509_CN_MAX + 1]);
 int inl_x509_fingerprint(const mbedtls_x509_crt *leaf,
                          uint8_t ret_hash[INL_SHA256_LEN]);
 

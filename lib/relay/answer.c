@@ -26,7 +26,8 @@ static const struct row rows[] = {
     {INLETS_EMFILE, 503},       {INLETS_ETIMEDOUT, 504},
     {INLETS_ESILENT, 504},      {INLETS_EVERSION, 505},
     {INLETS_ETLS, 502},         {INLETS_ECERT, 502},
-    {INLETS_ENOHOST, 404},      {INLETS_ETOOMANY, 429},
+    {INLETS_ECLIENTCERT, 502},  {INLETS_ENOHOST, 404},
+    {INLETS_ETOOMANY, 429},
 };
 
 unsigned inl_status_of_error(int err)

@@ -236,6 +236,8 @@ static void on_hello(struct inl_session *s, const struct inl_hello *hello)
             INL_KN("session", s->id), INL_KV("remote", inl_str(c->remote)),
             INL_KV(c->shown.account[0] == '\0' ? NULL : "account",
                    inl_str(c->shown.account)),
+            INL_KV(c->shown.has_peer ? "certificate" : NULL,
+                   inl_str(c->shown.peer.name)),
             INL_KV("agent", hello->agent));
     if (c->spread_over < c->gate->spread_over) {
         tell_spread(c);

@@ -11,6 +11,7 @@
 #define INL_RELAY_GATE_H
 
 #include "proto/json_accounts.h"
+#include "proto/tls.h"
 #include "relay/session.h"
 
 /* From this many clients on they are spread over N / 50 seconds when the
@@ -27,6 +28,8 @@ struct inl_gate_identity {
     char account[INL_ACCOUNT_NAME_MAX + 1]; /* "": the only one there is */
     uint8_t proof[INL_SHA256_LEN];          /* digest of what showed it */
     struct inl_ip from;                     /* where it came from */
+    bool has_peer;            /* it has shown a certificate, which was right */
+    struct inl_tls_peer peer; /* then */
 };
 
 /* A client: a session that came through the gate. */

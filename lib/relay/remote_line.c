@@ -90,6 +90,7 @@ static bool is_refusal(int err, unsigned status)
 {
     return err == INLETS_EAUTH || err == INLETS_EFORBIDDEN ||
            err == INLETS_EPROXYAUTH || err == INLETS_ECERT ||
+           err == INLETS_ECLIENTCERT ||
            (err == INLETS_EHANDSHAKE && status < 500) ||
            (err == INLETS_EPROXY && status >= 400 && status < 500);
 }

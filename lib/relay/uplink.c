@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/slice.h"
+#include "proto/tls.h"
 #include "relay/answer.h"
 #include <stdio.h>
 #include <string.h>
@@ -141,8 +142,13 @@ static void uplink_gone(void *machine, int err)
 {
     struct inl_uplink *u = machine;
 
+    if (!u->done && err == INLETS_ECLIENTCERT) { /* late, by TLS 1.3 */
+        (void)snprintf(u->dial.why, sizeof(u->dial.why), "%s",
+                       inl_tls_why(u->link->tls));
+    }
     u->link = NULL;
-    fail(u, err == 0 ? INLETS_ECLOSED : err, "handshake");
+    fail(u, err == 0 ? INLETS_ECLOSED : err,
+         err == INLETS_ECLIENTCERT ? "tls" : "handshake");
 }
 
 static const struct inl_machine_ops machine_ops = {.rx = uplink_rx,

@@ -8,9 +8,10 @@ import signal
 import socket
 import ssl
 import struct
+import subprocess
 import time
 
-from lib.certs import Authority, alert_of, never_answers, wrapping
+from lib.certs import Authority, Pair, alert_of, never_answers, wrapping
 from lib.house import Client, check, equal, free_port, listens, none, soon, \
     test, within
 from lib.origin import hello
@@ -717,3 +718,146 @@ def clients_on_a_port_of_their_own(w):
     w.client(server, origin, url=f'wss://localhost:{control}',
              flags=['--ca-file', ca.file])
     equal(server.get().status, 200, 'in clear, by wss')
+
+
+# --- certificates of clients -------------------------------------------------
+
+def asking_server(w, ca, clients, *flags, **options):
+    """A server whose port for clients asks them for certificates."""
+    server = w.server('--control-tls', *ca.sign('localhost').flags,
+                      '--client-ca', clients.file, *flags, control=True,
+                      **options)
+    server.secure = server.tunnels
+    return server
+
+
+@test()
+def certificates_of_clients(w):
+    ca, people, other = (Authority(w.folder, n) for n in ('ca', 'p', 'o'))
+    server = asking_server(w, ca, people)
+    good = people.sign('laptop.test')
+    for flags in (['--ca-file', ca.file], ['--tls-skip-verify'],
+                  ['--server-fingerprint', Pair(
+                      ca.folder, 'localhost').fingerprint]):
+        client = w.client(server, 'http://127.0.0.1:9', url=url_of(server),
+                          flags=[*good.client_flags, *flags])
+        client.terminate()
+    equal(len(server.lines('tunnel connected.*certificate=laptop.test')), 3,
+          'names in the log')
+    server.wait_log('tunnel disconnected', count=3)
+    for pair, why in (
+            (None, 'wants a certificate of this one'),
+            (other.sign('laptop.test'), 'trusts nobody who signed'),
+            (people.sign('old.test', days='-1'), 'has expired'),
+            (people.sign('shop.test', usage='serverAuth'), 'does not accept'),
+            (people.sign('any.test', usage='clientAuth'), None)):
+        client = w.client(server, 'http://127.0.0.1:9', url=url_of(server),
+                          ready=why is None,
+                          flags=[*(pair.client_flags if pair else ()),
+                                 '--ca-file', ca.file])
+        if why is None:
+            client.terminate()
+            continue
+        line = client.wait_log(CANNOT)[0]
+        check('step=tls' in line and why in line, why, 'is not in', line)
+        client.wait_exit(1)
+        check('refuses this client' in client.log and
+              '--client-cert FILE' in client.log, client.log)
+        equal(len(client.lines(CANNOT)), 1, 'attempts')
+    equal(len(server.lines('tunnel connected')), 4, 'tunnels')
+
+
+@test()
+def alerts_for_certificates_of_clients(w):
+    """As OpenSSL names them, by TLS 1.2 and 1.3; what it does with the right
+    one is to stay."""
+    ca, people, other = (Authority(w.folder, n) for n in ('ca', 'p', 'o'))
+    server = asking_server(w, ca, people)
+    good, old = people.sign('a.test'), people.sign('b.test', days='-1')
+    strange = other.sign('a.test')
+    problems = []
+    for pair, alerts in ((None, ('handshake failure', 'certificate required')),
+                         (old, ('certificate expired',) * 2),
+                         (strange, ('unknown ca',) * 2), (good, (None, None))):
+        flags = ['-cert', pair.cert, '-key', pair.key] if pair else []
+        for version, alert in zip(('-tls1_2', '-tls1_3'), alerts):
+            ran = subprocess.run(
+                ['openssl', 's_client', '-ign_eof', '-connect',
+                 'localhost:%d' % server.secure[1], version, *flags],
+                input=b'GET /healthz HTTP/1.1\r\nHost: a\r\n'
+                b'Connection: close\r\n\r\n', capture_output=True,
+                check=False, timeout=10)
+            log = (ran.stdout + ran.stderr).decode()
+            if ('alert ' + alert not in log) if alert else '200 OK' not in log:
+                problems.append(f'{version} {alert}: {log[-600:]}')
+    none(problems)
+
+
+@test()
+def sessions_do_not_come_back_where_certificates_are_asked_for(w):
+    """A ticket would say nothing about who it is."""
+    ca, people = Authority(w.folder), Authority(w.folder, 'people')
+    server = asking_server(w, ca, people)
+    pair = people.sign('a.test')
+    for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+        context = ca.context()
+        context.minimum_version = context.maximum_version = version
+        context.load_cert_chain(pair.cert, pair.key)
+        session = None
+        for _ in range(2):
+            with visit(server, ca, context=context, session=session) as caller:
+                equal(caller.get('/healthz').status, 200, version)
+                check(not caller.sock.session_reused, version)
+                session = caller.sock.session
+
+
+@test()
+def certificates_instead_of_tokens(w):
+    """On all addresses; and visitors are never asked."""
+    ca, people = Authority(w.folder), Authority(w.folder, 'people')
+    pair = people.sign('a.test')
+    origin = w.origin(hello)
+    server = asking_server(w, ca, people, token=False, address='0.0.0.0')
+    server.visitors = ('127.0.0.1', server.visitors[1])
+    client = w.client(server, 'http://127.0.0.1:9', ready=False, token=False,
+                      url=url_of(server), flags=['--ca-file', ca.file])
+    client.wait_exit(1)
+    w.client(server, origin, token=False, url=url_of(server),
+             flags=[*pair.client_flags, '--ca-file', ca.file])
+    equal(server.get().status, 200, 'a visitor')
+
+
+@test()
+def flags_of_certificates_of_clients(w):
+    ca, people = Authority(w.folder), Authority(w.folder, 'people')
+    own, pair, other = (people.sign(n) for n in ('own', 'a', 'b'))
+    locked = os.path.join(w.folder, 'locked.key')
+    ca.run('ec', '-in', pair.key, '-out', locked, '-aes128', '-passout',
+           'pass:secret')
+    problems = []
+    for flags, why in (
+            (['--client-ca', ca.file], 'needs --control-tls'),
+            (['--client-ca', ca.file, '--tls-port', '0', *own.flags],
+             'needs --control-tls'),
+            (['--client-ca', pair.key, '--control-port', str(free_port()),
+              '--control-tls', *own.flags], '--client-ca: %s has no cert'
+             % pair.key)):
+        ran = w.run('inlets-server', '--port', str(free_port()),
+                    '--bind-addr', '127.0.0.1', *flags)
+        if ran.process.returncode == 0 or why not in ran.log:
+            problems.append(f'{flags}: {ran.log}')
+    for cert, key, why in (
+            (pair.cert, None, '--client-cert needs --client-key'),
+            (None, pair.key, '--client-key needs --client-cert'),
+            (pair.cert, '/nowhere', 'cannot open /nowhere'),
+            (pair.key, pair.key, 'no certificate in PEM'),
+            (pair.cert, locked, 'one with a password cannot'),
+            (pair.cert, other.key, '--client-key %s: the key belongs to '
+             'another certificate' % other.key)):
+        flags = [*(('--client-cert', cert) if cert else ()),
+                 *(('--client-key', key) if key else ())]
+        ran = w.run('inlets-client', '--url', 'wss://localhost:9',
+                    '--upstream', 'http://127.0.0.1:9', *flags)
+        if ran.process.returncode != 2 or why not in ran.log:
+            problems.append(f'{flags}: {ran.log}')
+    none(problems)

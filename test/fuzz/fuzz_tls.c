@@ -275,7 +275,7 @@ static void open_old(struct scene *t, bool is_server)
 static void open_scene(struct scene *t)
 {
     static char authority[INL_MADE_PEM], cert[INL_MADE_PEM], key[INL_MADE_PEM];
-    const struct inl_tls_server server = {pick, t};
+    const struct inl_tls_server server = {.pick = pick, .user = t};
     struct inl_tls_client client = {.trust = NULL};
     const char *why;
     unsigned skipped;

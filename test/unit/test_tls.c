@@ -144,7 +144,7 @@ static struct inl_cert *pick(void *user, struct inlets_slice sni)
 
 static void shop_open(struct shop *shop, const struct made_cert *made)
 {
-    const struct inl_tls_server server = {pick, shop};
+    const struct inl_tls_server server = {.pick = pick, .user = shop};
 
     *shop = (struct shop){.cert = made != NULL ? load(made) : NULL};
     assert_int_equal(inl_tls_config_server(&shop->config, &server), 0);
@@ -710,6 +710,55 @@ static void pins_are_of_the_leaf_alone(void **state)
     scene_close(&t);
 }
 
+/* Shown: NULL is none. The client hears of it when it thinks that it is done.
+ */
+static void clients_show_certificates(void **state)
+{
+    static const struct {
+        const struct made_cert *shown;
+        const char *server_says, *client_says; /* NULL: it is right */
+    } rows[] = {
+        {&good, NULL, NULL},
+        {NULL, "shows no certificate", "wants a certificate of this one"},
+        {&untrusted, "nobody that is trusted here", "trusts nobody who"},
+        {&expired, "has expired", "has expired"},
+    };
+    struct inl_trust *trust = trust_in(&authority);
+    struct inl_tls_peer peer;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct inl_cert *cert =
+            rows[i].shown == NULL ? NULL : load(rows[i].shown);
+        struct inl_tls_client client = {.trust = trust, .cert = cert};
+        struct inl_tls_server server = {.pick = pick, .clients = trust};
+        struct scene t = {0};
+
+        server.user = &t.shop;
+        t.shop.cert = load(&good);
+        assert_int_equal(inl_tls_config_server(&t.shop.config, &server), 0);
+        t.config = client_of(&client);
+        inl_cert_unref(cert);
+        own_server(&t);
+        own_client(&t, "a.test");
+        shake(&t);
+        if (rows[i].server_says == NULL) {
+            assert_works(&t);
+            assert_true(inl_tls_get_peer(t.s.tls, &peer));
+            assert_string_equal(peer.name, "cn.test");
+            assert_false(inl_tls_get_peer(t.c.tls, &peer));
+        } else {
+            assert_int_equal(t.s.err, INLETS_ECERT);
+            assert_int_equal(t.c.err, INLETS_ECLIENTCERT);
+            assert_non_null(strstr(inl_tls_why(t.s.tls), rows[i].server_says));
+            assert_non_null(strstr(inl_tls_why(t.c.tls), rows[i].client_says));
+            assert_false(inl_tls_get_peer(t.s.tls, &peer));
+        }
+        scene_close(&t);
+    }
+    inl_trust_unref(trust);
+}
+
 /* A pin is kept even by whom the authority is trusted. */
 static void a_wrong_pin_outweighs_trust(void **state)
 {
@@ -1054,10 +1103,10 @@ static void sessions_are_resumed(void **state)
     shop_open(&other, &good);
     shop_close(&t.shop);
     t.shop = other;
-    assert_int_equal(
-        inl_tls_config_server(&other.config,
-                              &(struct inl_tls_server){pick, &t.shop}),
-        0);
+    assert_int_equal(inl_tls_config_server(&other.config,
+                                           &(struct inl_tls_server){
+                                               .pick = pick, .user = &t.shop}),
+                     0);
     inl_tls_config_unref(t.shop.config);
     t.shop.config = other.config;
     own_server(&t);
@@ -1306,7 +1355,7 @@ static void handshakes_may_run_out_of_memory(void **state)
 static void configs_may_run_out_of_memory(void **state)
 {
     struct shop shop = {0};
-    const struct inl_tls_server server = {pick, &shop};
+    const struct inl_tls_server server = {.pick = pick, .user = &shop};
     const struct inl_tls_client client = {.trust = NULL};
     struct inl_tls_config *config = NULL;
     struct inl_cert *cert = NULL;
@@ -1359,6 +1408,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(addresses_are_not_asked_for, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(pins_are_of_the_leaf_alone, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(clients_show_certificates, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_wrong_pin_outweighs_trust, setup,
                                         teardown),

@@ -216,7 +216,7 @@ static void carry(struct inl_queue *from, struct inl_tls *to)
 static void a_key_that_was_used_is_wiped(void **state)
 {
     struct inl_cert *cert;
-    struct inl_tls_server server = {pick, NULL};
+    struct inl_tls_server server = {.pick = pick, .user = NULL};
     const struct inl_tls_client client = {.skip_verify = true};
     struct inl_tls_config *sconf, *cconf;
     struct inl_tls *s, *c;

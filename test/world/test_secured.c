@@ -165,7 +165,7 @@ static struct inl_cert *pick(void *user, struct inlets_slice sni)
 static void make_configs(struct scene *t)
 {
     static char authority[INL_MADE_PEM], cert[INL_MADE_PEM], key[INL_MADE_PEM];
-    const struct inl_tls_server server = {pick, t};
+    const struct inl_tls_server server = {.pick = pick, .user = t};
     struct inl_tls_client client = {.trust = NULL};
     const char *why;
     unsigned skipped;

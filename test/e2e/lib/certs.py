@@ -28,6 +28,10 @@ class Pair:
         return ['--tls-cert', self.cert, '--tls-key', self.key]
 
     @property
+    def client_flags(self):
+        return ['--client-cert', self.cert, '--client-key', self.key]
+
+    @property
     def fingerprint(self):
         with open(self.cert, encoding='ascii') as file:
             der = ssl.PEM_cert_to_DER_cert(file.read())
@@ -54,8 +58,9 @@ class Authority:
     def run(self, *argv):
         return openssl(*argv, folder=self.folder)
 
-    def sign(self, *names, as_file=None, days='30', into=None):
-        """A Pair for names or addresses. days: '-1' has expired."""
+    def sign(self, *names, as_file=None, days='30', into=None, usage=None):
+        """A Pair for names or addresses. days: '-1' has expired; usage: like
+        'clientAuth', all it is for."""
         file = as_file or names[0].replace('*', '_')
         folder = into or self.folder
         pair = Pair(folder, file)
@@ -64,6 +69,8 @@ class Authority:
         with open(os.path.join(self.folder, 'ext'), 'w',
                   encoding='ascii') as ext:
             ext.write(f'subjectAltName={san}\n')
+            if usage:
+                ext.write(f'extendedKeyUsage={usage}\n')
         self.run('ecparam', '-name', 'prime256v1', '-genkey', '-noout',
                  '-out', pair.key)
         self.run('req', '-new', '-key', pair.key, '-subj', f'/CN={names[0]}',
