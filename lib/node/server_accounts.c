@@ -59,6 +59,16 @@ static int identify(const struct inlets_server *server,
     return 0;
 }
 
+static int check_shown(struct inlets_server *server,
+                       const struct inl_account *account,
+                       const struct inl_gate_identity *shown,
+                       const char **ret_why)
+{
+    return inl_account_check(account, inl_server_env(server), shown->proof,
+                             shown->has_peer ? shown->peer.fingerprint : NULL,
+                             &shown->from, ret_why);
+}
+
 static bool needs_nobody(const struct inlets_server *server)
 {
     return !server->token.is_set && !server->accounts.is_set;
@@ -99,8 +109,7 @@ int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
     }
     memcpy(ret_shown->account, account->says->name,
            strlen(account->says->name) + 1);
-    return inl_account_check(account, inl_server_env(server), ret_shown->proof,
-                             &ret_shown->from, ret_why);
+    return check_shown(server, account, ret_shown, ret_why);
 }
 
 /* A client that has lost its websocket gives way: it may have started anew. */
@@ -205,8 +214,7 @@ static void look_at_clients(struct inlets_server *server,
         struct inl_gate_client *c =
             inl_container(n, struct inl_gate_client, of_account);
         const char *why = NULL;
-        int err = inl_account_check(account, inl_server_env(server),
-                                    c->shown.proof, &c->shown.from, &why);
+        int err = check_shown(server, account, &c->shown, &why);
 
         if (err != 0) {
             expel(c, err, why);

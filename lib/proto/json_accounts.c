@@ -75,22 +75,46 @@ static int read_texts(const struct reading *r, const char *member,
     return 0;
 }
 
-static int read_tokens(const struct reading *r, json_t *value)
+static bool read_digest(const json_t *value, uint8_t digest[INL_SHA256_LEN])
 {
     static const struct inlets_slice prefix = {DIGEST_PREFIX,
                                                sizeof(DIGEST_PREFIX) - 1};
+    struct inlets_slice text = inl_str(json_string_value(value));
+
+    return inl_slice_starts(text, prefix) &&
+           inl_hex_decode(inl_slice_from(text, prefix.len), digest,
+                          INL_SHA256_LEN);
+}
+
+/* None at all would be a slip of the pen: who meant it leaves it out. */
+static int read_certificates(const struct reading *r, json_t *value)
+{
+    size_t n = json_array_size(value);
+
+    if (!json_is_array(value) || n == 0 || n > INL_ACCOUNT_CERTIFICATES) {
+        return refuse(r, "certificates: not a list of one to %u fingerprints",
+                      INL_ACCOUNT_CERTIFICATES);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!read_digest(json_array_get(value, i), r->entry->certificates[i])) {
+            return refuse(r, "certificates: not " DIGEST_PREFIX
+                             " and 64 hexadecimal digits, in lower case and "
+                             "without colons");
+        }
+    }
+    r->entry->ncertificates = n;
+    return 0;
+}
+
+static int read_tokens(const struct reading *r, json_t *value)
+{
     size_t n = json_array_size(value);
 
     if (!json_is_array(value) || n > INL_ACCOUNT_TOKENS) {
         return refuse(r, "tokens: not a list of one or two digests");
     }
     for (size_t i = 0; i < n; i++) {
-        struct inlets_slice text =
-            inl_str(json_string_value(json_array_get(value, i)));
-
-        if (!inl_slice_starts(text, prefix) ||
-            !inl_hex_decode(inl_slice_from(text, prefix.len),
-                            r->entry->tokens[i], INL_SHA256_LEN)) {
+        if (!read_digest(json_array_get(value, i), r->entry->tokens[i])) {
             return refuse(r, "tokens: not " DIGEST_PREFIX
                              " and 64 hexadecimal digits, as account add "
                              "writes them");
@@ -175,6 +199,9 @@ static int read_member(const struct reading *r, const char *name, json_t *value)
 
     if (strcmp(name, "tokens") == 0) {
         return read_tokens(r, value);
+    }
+    if (strcmp(name, "certificates") == 0) {
+        return read_certificates(r, value);
     }
     if (strcmp(name, "hosts") == 0) {
         return read_hosts(r, value);

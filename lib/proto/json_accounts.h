@@ -4,6 +4,7 @@
  *       "tokens": ["sha256:HEX", "sha256:HEX"],
  *       "hosts": ["app.example.com", "*.dev.example.com", "example.com/api"],
  *       "networks": ["192.0.2.0/24"],
+ *       "certificates": ["sha256:HEX"],
  *       "expires": "2027-01-31T00:00:00Z",
  *       "sessions": 2, "streams": 100, "streams_per_second": 50}}}
  *
@@ -21,6 +22,7 @@
 #define INL_ACCOUNT_NAME_MAX 64u
 /* One that is in use, and one that takes its place. */
 #define INL_ACCOUNT_TOKENS 2u
+#define INL_ACCOUNT_CERTIFICATES 8u
 #define INL_ACCOUNT_HOSTS_MAX 256u
 #define INL_ACCOUNT_NETWORKS_MAX 64u
 /* Of a sentence that says what is wrong, with NUL. */
@@ -34,7 +36,9 @@ struct inl_account_entry {
     const char *name;
     uint8_t tokens[INL_ACCOUNT_TOKENS][INL_SHA256_LEN]; /* the newest first */
     size_t ntokens;
-    const char **hosts; /* as written */
+    uint8_t certificates[INL_ACCOUNT_CERTIFICATES][INL_SHA256_LEN];
+    size_t ncertificates; /* 0: none is needed */
+    const char **hosts;   /* as written */
     struct inl_endpoint *endpoints;
     size_t nhosts;
     const char **networks;

@@ -187,15 +187,31 @@ struct inl_account *inl_accounts_by_token(const struct inl_accounts *a,
     return found;
 }
 
+static bool has_certificate(const struct inl_account_entry *e,
+                            const uint8_t *certificate)
+{
+    for (size_t i = 0; certificate != NULL && i < e->ncertificates; i++) {
+        if (memcmp(e->certificates[i], certificate, INL_SHA256_LEN) == 0) {
+            return true; /* no secret: it crosses the network */
+        }
+    }
+    return e->ncertificates == 0;
+}
+
 int inl_account_check(const struct inl_account *account, struct inl_env *env,
                       const uint8_t digest[INL_SHA256_LEN],
-                      const struct inl_ip *from, const char **ret_why)
+                      const uint8_t *certificate, const struct inl_ip *from,
+                      const char **ret_why)
 {
     const struct inl_account_entry *e = account->says;
 
     if (!has_token(account, digest)) {
         *ret_why = "this token is not valid any more";
         return INLETS_EAUTH;
+    }
+    if (!has_certificate(e, certificate)) {
+        *ret_why = "this account needs its certificate";
+        return INLETS_EFORBIDDEN;
     }
     if (inl_env_wall_s(env) >= e->expires_s) {
         *ret_why = "this account has expired";

@@ -45,11 +45,13 @@ struct inl_account *inl_accounts_find(const struct inl_accounts *a,
  * depend on which, nor on how much of it is right. */
 struct inl_account *inl_accounts_by_token(const struct inl_accounts *a,
                                           const uint8_t digest[INL_SHA256_LEN]);
-/* Why a client with this proof may not be there, or no more: INLETS_EAUTH,
- * INLETS_EFORBIDDEN, with a sentence; or 0. */
+/* Why a client with this proof and this certificate (its fingerprint; NULL:
+ * none) may not be there, or no more: INLETS_EAUTH, INLETS_EFORBIDDEN, with a
+ * sentence; or 0. */
 int inl_account_check(const struct inl_account *account, struct inl_env *env,
                       const uint8_t digest[INL_SHA256_LEN],
-                      const struct inl_ip *from, const char **ret_why);
+                      const uint8_t *certificate, const struct inl_ip *from,
+                      const char **ret_why);
 bool inl_accounts_have_dates(const struct inl_accounts *a);
 
 /* The owner's node of a client comes and goes. */

@@ -2,6 +2,7 @@
 The other end is OpenSSL's, by Python or by its own program."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -825,6 +826,47 @@ def certificates_instead_of_tokens(w):
     w.client(server, origin, token=False, url=url_of(server),
              flags=[*pair.client_flags, '--ca-file', ca.file])
     equal(server.get().status, 200, 'a visitor')
+
+
+@test()
+def certificates_of_accounts(w):
+    """Beside the token; what is taken from the file ends."""
+    ca, people = Authority(w.folder), Authority(w.folder, 'people')
+    mine, other = people.sign('mine.test'), people.sign('other.test')
+    book = os.path.join(w.folder, 'accounts.json')
+
+    def write(*pairs):
+        with open(w.token_file, encoding='ascii') as file:
+            token = hashlib.sha256(file.read().strip().encode()).hexdigest()
+        text = json.dumps({'accounts': {'alice': {
+            'hosts': ['*'], 'tokens': ['sha256:' + token],
+            'certificates': [pair.fingerprint for pair in pairs]}}})
+        with open(book, 'w', encoding='ascii') as file:
+            file.write(text)
+
+    def client(pair, **options):
+        return w.client(server, 'http://127.0.0.1:9', url=url_of(server),
+                        flags=[*pair.client_flags, '--ca-file', ca.file],
+                        **options)
+
+    write(mine)
+    server = asking_server(w, ca, people, '--accounts', book, token=False)
+    right = client(mine)
+    wrong = client(other, ready=False)
+    wrong.wait_exit(1)
+    check('this account needs its certificate' in wrong.log, wrong.log)
+    write(mine, other)
+    server.signal(signal.SIGHUP)
+    server.wait_log('accounts reloaded')
+    second = client(other)
+    write(other)
+    server.signal(signal.SIGHUP)
+    server.wait_log('tunnel ended.*this account needs its certificate')
+    right.wait_log('this account needs its certificate')
+    equal(len(server.lines('tunnel ended')), 1, 'tunnels that ended')
+    check(second.is_serving(), 'the other one')
+    equal(len(server.lines('tunnel connected.*account=alice.*'
+                           'certificate=other.test')), 1, 'who it is')
 
 
 @test()

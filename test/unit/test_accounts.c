@@ -44,6 +44,8 @@ static void digest_of(const char *token, uint8_t digest[INL_SHA256_LEN])
 #define DIGEST                                                                 \
     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define ONE(members) "{\"accounts\": {\"a\": {" members "}}}"
+#define TWO "\"" DIGEST "\", \"" DIGEST "\""
+#define NINE TWO ", " TWO ", " TWO ", " TWO ", \"" DIGEST "\""
 #define HOSTS "\"hosts\": [\"x.test\"]"
 
 static const struct {
@@ -59,6 +61,7 @@ static const struct {
     {ONE("\"hosts\": [\"*\", \"*.x.test\", \"x.test/a/b\", \"/a\"]"), NULL},
     {ONE(HOSTS ", \"networks\": [\"10.0.0.0/8\", \"::1\"]"), NULL},
     {ONE(HOSTS ", \"expires\": \"2027-01-31\""), NULL},
+    {ONE(HOSTS ", \"certificates\": [\"" DIGEST "\"]"), NULL},
     {ONE(HOSTS ", \"sessions\": 0, \"streams\": 1000000, "
                "\"streams_per_second\": 1"),
      NULL},
@@ -96,6 +99,11 @@ static const struct {
     {ONE(HOSTS ", \"expires\": 1801353600"), "expires"},
     {ONE(HOSTS ", \"networks\": [\"10.0.0.0/33\"]"), "networks: '10.0.0.0/33'"},
     {ONE(HOSTS ", \"networks\": [\"\"]"), "networks: ''"},
+    {ONE(HOSTS ", \"certificates\": []"), "certificates: not a list"},
+    {ONE(HOSTS ", \"certificates\": \"" DIGEST "\""), "certificates"},
+    {ONE(HOSTS ", \"certificates\": [1]"), "certificates: not sha256:"},
+    {ONE(HOSTS ", \"certificates\": [\"" DIGEST "00\"]"), "certificates"},
+    {ONE(HOSTS ", \"certificates\": [" NINE "]"), "one to 8"},
     {ONE(HOSTS ", \"tokens\": [\"secret\"]"), "tokens"},
     {ONE(HOSTS ", \"tokens\": [\"sha256:0123\"]"), "tokens"},
     {ONE(HOSTS ", \"tokens\": [\"" DIGEST "\", \"" DIGEST "\", \"" DIGEST
@@ -332,7 +340,7 @@ static int check(const struct inl_account *a, const char *token, const char *ip)
 
     digest_of(token, digest);
     assert_true(inl_ip_parse(inl_str(ip), &from));
-    err = inl_account_check(a, &env, digest, &from, &why);
+    err = inl_account_check(a, &env, digest, NULL, &from, &why);
     assert_int_equal(err != 0, why != NULL);
     return err;
 }
@@ -364,6 +372,48 @@ static void dates_and_networks_count(void **state)
     assert_int_equal(check(a, "secret", "192.0.2.1"), 0);
     wall_s++;
     assert_int_equal(check(a, "secret", "192.0.2.1"), INLETS_EFORBIDDEN);
+    scene_fini(&s);
+}
+
+/* Of the bytes 01 and 02; the token is "secret". */
+static void certificates_count(void **state)
+{
+    uint8_t shown[INL_SHA256_LEN], digest[INL_SHA256_LEN];
+    const struct inl_account *a;
+    struct inl_ip from = {{0}};
+    struct inl_account_doc doc;
+    const char *why = NULL;
+    struct scene s;
+
+    (void)state;
+    scene_init(&s);
+    parse(&doc,
+          "{\"accounts\": {\"a\": {\"hosts\": [\"*\"], \"tokens\": [\"sha256:"
+          "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+          "\"], \"certificates\": [\"sha256:"
+          "0101010101010101010101010101010101010101010101010101010101010101"
+          "\", \"sha256:"
+          "0202020202020202020202020202020202020202020202020202020202020202"
+          "\"]}}}");
+    use(&s, &doc);
+    a = inl_accounts_find(&s.accounts, "a");
+    digest_of("secret", digest);
+    for (uint8_t byte = 0; byte < 4; byte++) {
+        bool is_right = byte == 1 || byte == 2;
+
+        memset(shown, byte, sizeof(shown));
+        why = NULL;
+        assert_int_equal(inl_account_check(a, &env, digest, shown, &from, &why),
+                         is_right ? 0 : INLETS_EFORBIDDEN);
+        assert_int_equal(why == NULL, is_right);
+    }
+    assert_int_equal(inl_account_check(a, &env, digest, NULL, &from, &why),
+                     INLETS_EFORBIDDEN);
+    assert_string_equal(why, "this account needs its certificate");
+    memset(shown, 1, sizeof(shown));
+    digest_of("other", digest);
+    assert_int_equal(inl_account_check(a, &env, digest, shown, &from, &why),
+                     INLETS_EAUTH);
     scene_fini(&s);
 }
 
@@ -544,6 +594,7 @@ int main(void)
         cmocka_unit_test(accounts_own_hosts),
         cmocka_unit_test(some_hosts_nobody_may_serve),
         cmocka_unit_test(dates_and_networks_count),
+        cmocka_unit_test(certificates_count),
         cmocka_unit_test(clients_stay_with_their_accounts),
         cmocka_unit_test(streams_have_a_pace),
         cmocka_unit_test(sets_are_all_or_nothing),
