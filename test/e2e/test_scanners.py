@@ -63,10 +63,9 @@ def sslscan_finds_nothing(w):
     equal(len(re.findall('not vulnerable to heartbleed', said)), 2, said)
 
 
-@test(suite='patient', timeout=240)
-def testssl_finds_nothing(w):
-    server, ca = scanned(w)
-    file = os.path.join(w.folder, 'testssl.json')
+def testssl(w, server, ca, number):
+    """What it looked at, and what counts of what it found."""
+    file = os.path.join(w.folder, f'testssl-{number}.json')
     said = said_by('testssl', '--quiet', '--color', '0', '--warnings', 'off',
                    '--ip', 'one', '--add-ca', ca.file, '--jsonfile', file,
                    *CHECKS, f'https://localhost:{server.secure[1]}/',
@@ -78,6 +77,19 @@ def testssl_finds_nothing(w):
     for wanted in ('TLS1_2', 'TLS1_3', 'cert_trust', 'heartbleed',
                    'ROBOT', 'secure_client_renego'):
         check(wanted in ids, wanted, 'was not looked at:', said)
-    none([f'{e["severity"]} {e["id"]}: {e["finding"]}' for e in found
-          if e['severity'] not in FINE and e['id'] not in ACCEPTED])
-    print(f'{len(found)} findings, none that counts')
+    return len(found), [
+        f'{e["severity"]} {e["id"]}: {e["finding"]}' for e in found
+        if e['severity'] not in FINE and e['id'] not in ACCEPTED]
+
+
+@test(suite='patient', timeout=480)
+def testssl_finds_nothing(w):
+    """A WARN is a check that did not run, as on a machine that is too busy:
+    then it is asked once more."""
+    server, ca = scanned(w)
+    count, problems = testssl(w, server, ca, 1)
+    if problems and all(p.startswith('WARN ') for p in problems):
+        print(f'once more: {problems}')
+        count, problems = testssl(w, server, ca, 2)
+    none(problems)
+    print(f'{count} findings, none that counts')
