@@ -10,7 +10,7 @@
  * again, and meanwhile the rest stays in the machines, in their order.
  *
  * Reading. Into the loop's buffer, never more than rx_room. While reading is
- * stopped libuv reports neither FIN nor RST, so a timer asks the kernel once
+ * stopped libuv reports neither FIN nor RST, so a timer asks the kernel twice
  * a second whether the connection is dead.
  *
  * A socket in the file system knows no RST, no acknowledgement and no options
@@ -50,7 +50,7 @@
  * vectors than uv_write_t holds itself, so that libuv allocates nothing (in
  * 1.44 a failure there leaves the loop counting a request for ever). */
 #define WAKE_VECTORS 4u
-#define WATCH_MS 1000u
+#define WATCH_MS 500u
 /* Without an answer to so many, an idle tunnel's peer is dead. */
 #define KEEPALIVE_PROBES 3u
 
@@ -324,11 +324,31 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
     *ret_buf = uv_buf_init((char *)t->loop->read_buf, (unsigned)room);
 }
 
-/* After a reset the kernel gives what came before it and then says "end",
- * once a write has taken the error away: that is no end of a message. A
- * write that met a reset after the peer's FIN gets EPIPE instead. */
+/* The error that waits in the socket, as libuv's, and takes it away. */
+static int take_error(struct inl_tcp *t)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+    uv_os_fd_t fd;
+
+    if (uv_fileno((const uv_handle_t *)&t->tcp, &fd) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 ||
+        error == 0) {
+        return 0;
+    }
+    return uv_translate_sys_error(error);
+}
+
+/* A reset is no end of a message, and is told as one twice over: by the
+ * kernel, once a write has taken the error away, and by libuv, which after a
+ * short read of a socket that is hung up says "end" without reading on to the
+ * error. A socket that met the reset after the peer's FIN has EPIPE instead
+ * of ECONNRESET: there the end is one. */
 static void read_eof(struct inl_tcp *t)
 {
+    if (t->tx_err == 0) {
+        t->tx_err = take_error(t);
+    }
     if (t->tx_err == 0 || t->tx_err == UV_EPIPE) {
         inl_link_rx_eof(&t->link);
     }
@@ -420,15 +440,13 @@ static size_t unacked(struct inl_link *l)
 /* Closes the link if the connection died while nobody read. */
 static void look(struct inl_tcp *t)
 {
-    int error = 0;
-    socklen_t size = sizeof(error);
-    uv_os_fd_t fd;
+    int err = 0;
 
-    if ((t->is_unix ? unix_peer_has(t, POLLERR) : tcp_state(t) == TCP_CLOSE) &&
-        uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0 &&
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
-        error != 0) {
-        fail(t, uv_translate_sys_error(error));
+    if (t->is_unix ? unix_peer_has(t, POLLERR) : tcp_state(t) == TCP_CLOSE) {
+        err = take_error(t);
+    }
+    if (err != 0) {
+        fail(t, err);
     }
 }
 #else

@@ -137,6 +137,12 @@ static void final_head(struct inl_visitor *v, const struct inlets_head *head)
     if ((v->eof && v->held.bytes == 0) || v->config->draining) {
         x->keep_alive = false;
     }
+    /* RFC 9110 10.1.1: whoever waits for our 100 may send the body or not,
+     * and an error mostly means that nobody wants the rest of it. Said here,
+     * or the visitor takes its next request for what is still to be sent. */
+    if (!x->request_done && (x->expects || head->status >= 400)) {
+        x->keep_alive = false;
+    }
 }
 
 /* A second final head, a switch that nobody asked for, too many fields. */
@@ -268,6 +274,9 @@ static void flow_end(struct inl_flow *f, const struct inlets_head *trailers)
     }
     x->response_done = true;
     inl_link_wake(v->link);
+    if (inl_flow_tied(f) && x->expects) {
+        inl_flow_stop(f, INLETS_ECANCELED); /* nor will there be a 100 */
+    }
     if (!inl_flow_tied(f)) {
         inl_visitor_exchange_over(v);
     } else if (!v->eof) {

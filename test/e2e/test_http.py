@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 
-from lib.house import check, equal, test, within
+from lib.house import check, equal, soon, test, within
 from lib.origin import echo, hello
 from lib.wire import Garbage, field_lines
 
@@ -223,6 +223,43 @@ def expect_100_continue_end_to_end(w):
                                     ('Content-Length', 5)])
         head = visitor.answer()
         equal((head.status, head.interim), (417, []), 'the refusal')
+
+
+@test()
+def final_answers_to_half_a_request_say_close(w):
+    """RFC 9110 10.1.1: the visitor need not send the body any more, so that
+    nobody can tell its next request from the rest of this one. An upstream
+    that wants the rest in spite of its good answer gets it."""
+    def answer(x):
+        status = int(x.target.split('/')[1])
+        x.reply(status, b'early')
+        if x.target.endswith('/more'):
+            got.append(x.read())
+    got = []
+    server, _, origin = w.pair(answer)
+    for status in (200, 302, 403, 413, 503):
+        for expect in (True, False):
+            fields = [('Expect', '100-continue')] * expect
+            with w.visitor(server) as visitor:
+                visitor.ask('POST', f'/{status}/', [('Content-Length', 5)] +
+                            fields)
+                head = visitor.answer()
+                what = f'{status} {expect}'
+                equal((head.status, head.body), (status, b'early'), what)
+                close = expect or status >= 400
+                equal(head.get('Connection'), 'close' if close else None, what)
+                if expect:
+                    visitor.send(b'GET /no HTTP/1.1\r\nHost: demo.local\r\n'
+                                 b'\r\n')
+                    with within(2, 'the end'):
+                        equal(visitor.how_it_ends(3), (b'', 'eof'), what)
+    check('/no' not in origin.targets(), 'the next request was taken')
+    with w.visitor(server) as visitor:
+        visitor.ask('POST', '/200/more', [('Content-Length', 5)])
+        equal(visitor.answer().body, b'early', 'the early answer')
+        visitor.send(b'hello')
+        soon(lambda: got == [b'hello'], 5, 'the rest of the upload')
+        equal(visitor.get('/201/').status, 201, 'the next')
 
 
 @test()

@@ -403,9 +403,11 @@ def new_requests_are_503_when_it_does_not_come_in_two_seconds(w):
 
 # --- memory ------------------------------------------------------------------
 
-# glibc then gives pieces of bodies back to the system when they are freed, so
-# that what is resident is what is held: else a peak higher than the last one,
-# which is chance, looks like growth.
+# glibc then gives most pieces of bodies back to the system when they are
+# freed. Not all: a piece that fits into a hole of the heap goes there, and a
+# small one behind it keeps the heap from shrinking, so that what is resident
+# afterwards creeps towards what it was at most. (Nine rounds: 0.7 MiB in use
+# after each, 11 to 36 MiB resident, 52 MiB while frozen from the third on.)
 GIVES_BACK = {'MALLOC_MMAP_THRESHOLD_': '8192', 'MALLOC_MMAP_MAX_': '1000000',
               'MALLOC_TRIM_THRESHOLD_': '131072'}
 
@@ -413,33 +415,31 @@ GIVES_BACK = {'MALLOC_MMAP_THRESHOLD_': '8192', 'MALLOC_MMAP_MAX_': '1000000',
 @test(suite='bulk', timeout=240)
 def memory_for_a_frozen_client_is_bounded(w):
     """200 visitors upload and download to and from a client that does not
-    take, three times: 24 MiB of kept bytes and a window of 256 KiB each at
-    most, and the same memory is used again. (The C library keeps what is
-    freed, so it need not go back to the system.)"""
+    take, five times: 24 MiB of kept bytes and a window of 256 KiB each at
+    most, and the same memory is used again, once the windows have grown."""
     visitors, length = 200, 2 * MIB
     bound = 24 * KIB + visitors * 256 + 8 * KIB
     server, client, relay, traffic = linked(w, '--resume-window', '1m',
                                             env=GIVES_BACK)
     for number in range(20):
         small(server, number)
-    before, afterwards = server.rss_kib(), []
-    for _ in range(3):
+    before, frozen = server.rss_kib(), []
+    for _ in range(5):
         relay.freeze()
         with Crowd(120) as crowd:
             for number in range(visitors):
                 crowd.start(f'visitor {number}',
                             upload if number % 2 else download, server,
                             length, timeout=100)
-            frozen = standing_still(crowd, server)
+            frozen.append(standing_still(crowd, server))
             relay.thaw()
-        afterwards.append(server.rss_kib())
-        print(f'{before / KIB:.1f} MiB before, {frozen / KIB:.1f} while '
-              f'frozen, {afterwards[-1] / KIB:.1f} afterwards')
+        print(f'{before / KIB:.1f} MiB before, {frozen[-1] / KIB:.1f} while '
+              f'frozen, {server.rss_kib() / KIB:.1f} afterwards')
         if not w.sanitized:
-            check(max(frozen, afterwards[-1]) - before < bound,
+            check(max(frozen[-1], server.rss_kib()) - before < bound,
                   f'more than {bound} KiB for a frozen client')
-    check(w.sanitized or afterwards[2] <= afterwards[0] + 8 * KIB,
-          'it grows:', afterwards)
+    check(w.sanitized or frozen[4] <= frozen[2] + 8 * KIB,
+          'it grows:', frozen)
 
 
 def standing_still(crowd, server):

@@ -659,6 +659,76 @@ def silence_behind_a_head_is_allowed(w):
         equal(visitor.body(head), b'data: 1\n\ndata: 2\n\n', 'the events')
 
 
+# --- resets ------------------------------------------------------------------
+
+def resetting(x):
+    """Says /NUMBER bytes until close, or behind a 101, and resets at once."""
+    kind, length = x.target[1:].split('/')
+    try:
+        x.send(switching('websocket') if kind == 'switch' else ok().encode())
+        x.send(bytes(int(length)))
+    except OSError:
+        pass                    # it has read enough
+    x.reset()
+
+
+@test(timeout=120)
+def a_reset_right_behind_bytes_is_no_end(w):
+    """Between the bytes and the RST there is no time to read: the kernel
+    tells of both at once, and libuv says "end" then (RFC 9112 section 8)."""
+    server, _, _ = w.pair(resetting)
+    wrong = []
+    for number in range(40):
+        for version in ('HTTP/1.1', 'HTTP/1.0'):
+            length = (5, 60_000, 3_000_000)[number % 3]
+            try:
+                with server.visitor(timeout=8) as visitor:
+                    visitor.ask(target=f'/close/{length}', version=version)
+                    answer = visitor.answer()
+                if answer.status != 502:
+                    wrong.append(f'{length}, {version}: a clean end')
+            except Cut as cut:
+                if version == 'HTTP/1.0' and cut.how != 'reset':
+                    wrong.append(f'{length}, {version}: {cut}')
+    none(wrong)
+    equal(len(server.lines('status=200.* result=ok')), 0, 'said to be good')
+
+
+@test(timeout=60)
+def a_reset_behind_a_switch_is_a_reset(w):
+    server, _, _ = w.pair(resetting)
+    ends = []
+    for number in range(30):
+        with server.visitor(timeout=8) as visitor:
+            visitor.ask(target=f'/switch/{(5, 60_000, 300_000)[number % 3]}',
+                        fields=WEBSOCKET)
+            try:
+                if visitor.final_head().status == 101:
+                    ends.append(visitor.how_it_ends(5)[1])
+            except Cut as cut:
+                ends.append(cut.how)
+    equal([end for end in ends if end != 'reset'], [], 'other ends')
+
+
+@test(timeout=60)
+def a_visitor_that_resets_right_behind_bytes(w):
+    """Told as a reset at once, not as an end that may be a half-close."""
+    def answer(x):
+        if x.target == '/switch':
+            x.send(switching('websocket'))
+        seen.append(x.how_it_ends(5)[1])
+    seen = []
+    server, _, origin = w.pair(answer)
+    for number in range(20):
+        with server.visitor(timeout=8) as visitor:
+            visitor.ask(target='/switch', fields=WEBSOCKET)
+            equal(visitor.final_head().status, 101, 'status')
+            visitor.send(bytes((5, 60_000, 300_000)[number % 3]))
+            visitor.reset()
+        soon(lambda: len(seen) > number, 5, 'the end at the origin')
+    equal(seen, ['reset'] * 20, 'the ends')
+
+
 # --- upgrades ----------------------------------------------------------------
 
 KEY = websocket.new_key()
