@@ -21,7 +21,7 @@ build | tests) purpose=$1 ;;
 esac
 
 packages="gcc libc6-dev binutils meson ninja-build pkg-config curl
-    libuv1-dev libwslay-dev libjansson-dev"
+    libuv1-dev libwslay-dev libjansson-dev libcrypt-dev"
 programs="cc meson ninja pkg-config curl"
 if [ "$purpose" = tests ]; then
     packages="$packages g++ libcmocka-dev python3 clang libclang-rt-dev llvm
@@ -144,6 +144,6 @@ else
     done
     [ -z "$missing" ] ||
         die "this is not Debian, and these programs are missing:$missing." \
-            "Install them (and libuv, wslay, jansson$([ "$purpose" = build ] ||
+            "Install them (and libuv, wslay, jansson, libxcrypt$([ "$purpose" = build ] ||
                 echo ', cmocka') with headers), then run this again."
 fi

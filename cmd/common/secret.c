@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -140,45 +141,59 @@ int cmd_secret_from_file(const char *path, const char *what, char **ret_secret,
     return rc;
 }
 
-static int choose_one(char *from_flag, const char *file, char *from_env,
-                      char **ret_secret, const char **ret_warning,
-                      struct cmd_problem *p)
+const struct cmd_secret_ways cmd_secret_token = {"token", "--token",
+                                                 "--token-from", "TOKEN"};
+
+/* The text of a flag, or of the environment. */
+static int check_text(const struct cmd_secret_ways *ways, const char *where,
+                      const char *text, struct cmd_problem *p)
 {
-    const char *flag_name = from_flag != NULL ? "--token" : "--token-from";
+    return text == NULL ? 0 : check(where, ways->what, text, strlen(text), p);
+}
+
+static int choose_one(const struct cmd_secret_ways *ways, char *from_flag,
+                      const char *file, char *from_env, char **ret_secret,
+                      const char **ret_warning, struct cmd_problem *p)
+{
+    const char *flag_name = from_flag != NULL ? ways->flag : ways->file_flag;
+    char env_name[64] = "";
 
     if (from_flag != NULL && file != NULL) {
-        return cmd_problem_set(p, "two sources for one secret: --token and "
-                                  "--token-from; keep one");
+        return cmd_problem_set(p,
+                               "two sources for one secret: %s and %s; keep "
+                               "one",
+                               ways->flag, ways->file_flag);
+    }
+    if (from_env != NULL) {
+        (void)snprintf(env_name, sizeof(env_name), "%s in the environment",
+                       ways->env);
     }
     if (from_env != NULL && (from_flag != NULL || file != NULL)) {
         return cmd_problem_set(p,
-                               "two sources for one secret: %s and TOKEN in "
-                               "the environment; keep one",
-                               flag_name);
+                               "two sources for one secret: %s and %s; keep "
+                               "one",
+                               flag_name, env_name);
     }
     if (file != NULL) {
-        return cmd_secret_from_file(file, "token", ret_secret, ret_warning, p);
+        return cmd_secret_from_file(file, ways->what, ret_secret, ret_warning,
+                                    p);
     }
-    if (from_flag != NULL &&
-        check("--token", "token", from_flag, strlen(from_flag), p) != 0) {
-        return -1;
-    }
-    if (from_env != NULL && check("TOKEN in the environment", "token", from_env,
-                                  strlen(from_env), p) != 0) {
+    if (check_text(ways, ways->flag, from_flag, p) != 0 ||
+        check_text(ways, env_name, from_env, p) != 0) {
         return -1;
     }
     *ret_secret = from_flag != NULL ? from_flag : from_env;
     return 0;
 }
 
-int cmd_secret_choose(char *from_flag, const char *file, char *from_env,
-                      char **ret_secret, const char **ret_warning,
-                      struct cmd_problem *p)
+int cmd_secret_choose(const struct cmd_secret_ways *ways, char *from_flag,
+                      const char *file, char *from_env, char **ret_secret,
+                      const char **ret_warning, struct cmd_problem *p)
 {
     *ret_secret = NULL;
     *ret_warning = NULL;
-    if (choose_one(from_flag, file, from_env, ret_secret, ret_warning, p) !=
-        0) {
+    if (choose_one(ways, from_flag, file, from_env, ret_secret, ret_warning,
+                   p) != 0) {
         cmd_secret_free(from_flag);
         cmd_secret_free(from_env);
         return -1;

@@ -1,5 +1,5 @@
-/* secret.h: the token that a server and its clients share: one of a flag, a
- * file and an environment variable, never two. A secret is an owned string
+/* secret.h: what a server and its clients share: one of a flag, a file and an
+ * environment variable, never two. A secret is an owned string
  * that ends in cmd_secret_free. */
 #ifndef CMD_COMMON_SECRET_H
 #define CMD_COMMON_SECRET_H
@@ -22,10 +22,18 @@ int cmd_secret_from_file(const char *path, const char *what, char **ret_secret,
 /* Wipes and frees; NULL is ignored. */
 void cmd_secret_free(char *secret);
 
+/* Where a secret may come from, as people know it. */
+struct cmd_secret_ways {
+    const char *what;            /* "token" */
+    const char *flag, *file_flag; /* "--token", "--token-from" */
+    const char *env;             /* "TOKEN"; NULL: not from there */
+};
+extern const struct cmd_secret_ways cmd_secret_token;
+
 /* All three may be NULL; from_flag and from_env are taken over, also on
- * failure. *ret_secret is NULL when there is no token. 0 or -1. */
-int cmd_secret_choose(char *from_flag, const char *file, char *from_env,
-                      char **ret_secret, const char **ret_warning,
-                      struct cmd_problem *p);
+ * failure. *ret_secret is NULL when there is none. 0 or -1. */
+int cmd_secret_choose(const struct cmd_secret_ways *ways, char *from_flag,
+                      const char *file, char *from_env, char **ret_secret,
+                      const char **ret_warning, struct cmd_problem *p);
 
 #endif

@@ -311,7 +311,9 @@ static void reload_token(struct program *program)
     int rc;
 
     program->token_stamp = cmd_file_stamp(0, path);
-    rc = cmd_secret_from_file(path, "token", &token, &warning, &p);
+    rc = cmd_secret_from_file(
+        path, program->options->is_basic ? "user:password" : "token", &token,
+        &warning, &p);
     if (rc == 0) {
         int err = inlets_client_set_token(program->client, token);
 

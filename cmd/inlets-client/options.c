@@ -32,8 +32,9 @@ const char cmd_client_help[] =
     "https://host#ca:FILE\n"
     "      --upstreams-from FILE, a line each; SIGHUP reads it; --host-header\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
-    "  -t, --token SECRET     the secret itself; or $TOKEN\n"
-    "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
+    "  -t, --token SECRET     the secret itself; or $TOKEN; --print-token\n"
+    "      --basic-auth-from FILE, --basic-auth USER:PASSWORD  of an account\n"
+    "      --user NAME[:GROUP] if started as root; --sandbox\n"
     "      --proxy URL|none, --proxy-from FILE, --no-proxy LIST  the way out, "
     "when\n"
     "                         by http://user:password@host:port; or "
@@ -43,8 +44,8 @@ const char cmd_client_help[] =
     "      --connections auto|N, --congestion bbr|system  to carry the data\n"
     "      --connect-timeout, --ping, --dead, --resume-window, --retry-max,\n"
     "      --drain TIME       10s, 10s, 20s, 10s, 30s, 30s; like 500ms or 1m\n"
-    "      --log-format text|json, --log-level error|warn|info|debug\n"
-    "  -v, --version; -h, --help\n"
+    "      --log-format text|json, --log-level error|warn|info|debug; -v; "
+    "-h\n"
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
     "Examples:\n"
@@ -138,6 +139,8 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"token", 't', CMD_FLAG_SECRET, &o->token},
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
+        {"basic-auth", 0, CMD_FLAG_SECRET, &o->basic_auth},
+        {"basic-auth-from", 0, CMD_FLAG_ONCE, &o->basic_file},
         {"proxy", 0, CMD_FLAG_SECRET, &o->proxies.flag},
         {"proxy-from", 0, CMD_FLAG_ONCE, &o->proxies.file},
         {"no-proxy", 0, CMD_FLAG_STRING, &o->proxies.no_proxy},
@@ -266,13 +269,49 @@ static int read_cert(struct cmd_client_options *o, struct cmd_problem *p)
                                  o->cert_file, o->key_file, why);
 }
 
+static const struct cmd_secret_ways basic_auth = {
+    "user:password", "--basic-auth", "--basic-auth-from", NULL};
+
+/* A token, or a user with a password: both would be one too many. All texts
+ * are taken over. */
+static int choose_credentials(struct cmd_client_options *o, char *token,
+                              char *basic, char *env_token,
+                              struct cmd_problem *p)
+{
+    bool is_token = token != NULL || o->token_file != NULL || env_token != NULL;
+
+    o->is_basic = basic != NULL || o->basic_file != NULL;
+    if (!o->is_basic) {
+        return cmd_secret_choose(&cmd_secret_token, token, o->token_file,
+                                 env_token, &o->token, &o->token_warning, p);
+    }
+    if (is_token) {
+        cmd_secret_free(token);
+        cmd_secret_free(basic);
+        cmd_secret_free(env_token);
+        return cmd_problem_set(p, "a token and --basic-auth: keep one of them "
+                                  "(the token may be $TOKEN)");
+    }
+    o->token_file = o->basic_file;
+    if (cmd_secret_choose(&basic_auth, basic, o->basic_file, NULL, &o->token,
+                          &o->token_warning, p) != 0) {
+        return -1;
+    }
+    if (strchr(o->token, ':') == NULL) {
+        return cmd_problem_set(p, "%s: not user:password: there is no colon",
+                               o->basic_file != NULL ? o->basic_file
+                                                     : "--basic-auth");
+    }
+    return 0;
+}
+
 int cmd_client_options_parse(struct cmd_client_options *o,
                              struct inlets_client_opts *client, int argc,
                              char **argv, char *env_token,
                              const struct cmd_proxies_env *env_proxies,
                              struct cmd_problem *p)
 {
-    char *flag_token;
+    char *flag_token, *flag_basic;
     int rc;
 
     *o = (struct cmd_client_options){.client = client,
@@ -283,14 +322,15 @@ int cmd_client_options_parse(struct cmd_client_options *o,
                                      .log_level = INLETS_LOG_INFO};
     rc = read_flags(o, argc, argv, p);
     flag_token = o->token;
-    o->token = NULL;
+    flag_basic = o->basic_auth;
+    o->token = o->basic_auth = NULL;
     if (rc != 0 || o->help || o->version) {
         cmd_secret_free(flag_token);
+        cmd_secret_free(flag_basic);
         cmd_secret_free(env_token);
         return rc;
     }
-    if (cmd_secret_choose(flag_token, o->token_file, env_token, &o->token,
-                          &o->token_warning, p) != 0 ||
+    if (choose_credentials(o, flag_token, flag_basic, env_token, p) != 0 ||
         cmd_proxies_choose(&o->proxies, env_proxies, p) != 0) {
         return -1;
     }
@@ -298,6 +338,7 @@ int cmd_client_options_parse(struct cmd_client_options *o,
     client->tls_proxy = o->proxies.tls;
     client->no_proxy = o->proxies.no_proxy;
     client->bbr = o->congestion;
+    client->basic_auth = o->is_basic;
     client->connections = o->connections;
     client->all_addresses = o->all_addresses;
     client->skip_verify = o->skip_verify;

@@ -18,8 +18,11 @@ struct cmd_client_options {
     bool all_addresses;
     int congestion;            /* the place in "system", "bbr" */
     char *token;               /* owned; NULL: none */
-    const char *token_file;    /* of --token-from */
+    const char *token_file;    /* of --token-from or --basic-auth-from */
     const char *token_warning; /* NULL: none */
+    bool is_basic;             /* the token is user:password */
+    char *basic_auth;          /* until it is chosen as the token */
+    const char *basic_file;
     struct cmd_proxies proxies;
     bool print_token;
     bool insecure;

@@ -1,9 +1,11 @@
-/* account.c: inlets-server account add|remove|list|rotate: changes the accounts
- * file. Tokens go to stdout, and nothing else does; a server that runs notices
- * by itself. Commands at the same time take turns by a lock on the folder. */
+/* account.c: inlets-server account add|password|rotate|remove|list: changes the
+ * accounts file. Tokens go to stdout, and nothing else does; a server that runs
+ * notices by itself. Commands at the same time take turns by a lock on the
+ * folder. */
 #include "common/file.h"
 #include "common/flags.h"
 #include "common/process.h"
+#include "common/secret.h"
 #include "inlets-server/accounts.h"
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +19,8 @@ static const char help[] =
     "Usage: inlets-server account add NAME --accounts FILE --host HOST [flag "
     "...]\n"
     "       inlets-server account rotate|remove NAME --accounts FILE\n"
+    "       inlets-server account password NAME --accounts FILE "
+    "--password-from F\n"
     "       inlets-server account list --accounts FILE\n"
     "Who may open tunnels to inlets-server --accounts FILE, and serve what. A\n"
     "server that runs takes over what changes within seconds.\n"
@@ -29,9 +33,13 @@ static const char help[] =
     "      --expires DATE     2027-01-31, or 2027-01-31T12:00:00Z\n"
     "      --sessions N       clients at once\n"
     "      --streams N, --streams-per-second N   visitors' requests\n"
+    "      --password-from F  no token, but a password, that is in F (- is "
+    "stdin);\n"
+    "                         its client takes it by --basic-auth-from\n"
     "rotate prints a new token; the one before stays valid until the next "
     "one.\n"
     "      --drop-old         it does not\n"
+    "password gives it a password, or another one, beside its tokens.\n"
     "remove ends the account's tunnels, too.\n"
     "\n"
     "Examples:\n"
@@ -52,6 +60,7 @@ struct command {
     struct list hosts, networks;
     const char *expires;
     uint32_t sessions, streams, streams_per_second;
+    const char *password_file;
     bool drop_old;
     bool help;
 };
@@ -78,6 +87,7 @@ static int read_flags(struct command *c, int argc, char **argv,
         {"sessions", 0, CMD_FLAG_LIMIT, &c->sessions},
         {"streams", 0, CMD_FLAG_LIMIT, &c->streams},
         {"streams-per-second", 0, CMD_FLAG_LIMIT, &c->streams_per_second},
+        {"password-from", 0, CMD_FLAG_ONCE, &c->password_file},
         {"drop-old", 0, CMD_FLAG_BOOL, &c->drop_old},
         {"help", 'h', CMD_FLAG_STOP, &c->help},
         {NULL}};
@@ -99,11 +109,13 @@ static bool has_limits(const struct command *c)
 static int check(const struct command *c, struct cmd_problem *p)
 {
     bool adds = is_verb(c, "add"), lists = is_verb(c, "list");
+    bool sets = is_verb(c, "password");
 
-    if (!adds && !lists && !is_verb(c, "remove") && !is_verb(c, "rotate")) {
+    if (!adds && !lists && !sets && !is_verb(c, "remove") &&
+        !is_verb(c, "rotate")) {
         return cmd_problem_set(p,
-                               "account: '%.64s' is not add, rotate, remove "
-                               "or list",
+                               "account: '%.64s' is not add, password, "
+                               "rotate, remove or list",
                                c->verb);
     }
     if (!lists && c->name == NULL) {
@@ -129,6 +141,12 @@ static int check(const struct command *c, struct cmd_problem *p)
     }
     if (c->drop_old && !is_verb(c, "rotate")) {
         return cmd_problem_set(p, "only account rotate takes --drop-old");
+    }
+    if (sets != (c->password_file != NULL) && !adds) {
+        return cmd_problem_set(p, sets ? "account password needs the password: "
+                                         "--password-from FILE, - for stdin"
+                                       : "only account add and account "
+                                         "password take --password-from");
     }
     return 0;
 }
@@ -163,8 +181,9 @@ static int no_such(const struct command *c, struct cmd_problem *p)
                            c->file, c->name);
 }
 
-static int add(const struct command *c, struct inlets_accounts *accounts,
-               char token[INLETS_TOKEN_SIZE], struct cmd_problem *p)
+static int add(const struct command *c, const char *password,
+               struct inlets_accounts *accounts, char token[INLETS_TOKEN_SIZE],
+               struct cmd_problem *p)
 {
     char why[INLETS_WHY_SIZE] = "";
     struct inlets_account account;
@@ -180,6 +199,7 @@ static int add(const struct command *c, struct inlets_accounts *accounts,
     account.sessions = c->sessions;
     account.streams = c->streams;
     account.streams_per_second = c->streams_per_second;
+    account.password = password;
     err = inlets_accounts_add(accounts, &account, token, why);
     return err == 0
                ? 0
@@ -187,25 +207,29 @@ static int add(const struct command *c, struct inlets_accounts *accounts,
                                  *why != '\0' ? why : inlets_strerror(err));
 }
 
-static int change(const struct command *c, struct inlets_accounts *accounts,
+static int change(const struct command *c, const char *password,
+                  struct inlets_accounts *accounts,
                   char token[INLETS_TOKEN_SIZE], struct cmd_problem *p)
 {
     int err;
 
     if (is_verb(c, "add")) {
-        return add(c, accounts, token, p);
+        return add(c, password, accounts, token, p);
     }
-    err = is_verb(c, "remove")
-              ? inlets_accounts_remove(accounts, c->name)
+    err = is_verb(c, "remove") ? inlets_accounts_remove(accounts, c->name)
+          : is_verb(c, "password")
+              ? inlets_accounts_set_password(accounts, c->name, password)
               : inlets_accounts_rotate(accounts, c->name, c->drop_old, token);
-    return err == 0 ? 0
-           : err == INLETS_ENOROUTE
-               ? no_such(c, p)
+    return err == 0                 ? 0
+           : err == INLETS_ENOROUTE ? no_such(c, p)
+           : err == INLETS_EINVAL
+               ? cmd_problem_set(p, "%s: the password is not of 8 to 256 bytes",
+                                 c->password_file)
                : cmd_problem_set(p, "%s: %s", c->file, inlets_strerror(err));
 }
 
-static int change_file(const struct command *c, char token[INLETS_TOKEN_SIZE],
-                       struct cmd_problem *p)
+static int change_file(const struct command *c, const char *password,
+                       char token[INLETS_TOKEN_SIZE], struct cmd_problem *p)
 {
     struct inlets_accounts *accounts = NULL;
     int lock = cmd_file_lock(c->file, p);
@@ -214,7 +238,7 @@ static int change_file(const struct command *c, char token[INLETS_TOKEN_SIZE],
                  : cmd_accounts_read(c->file, is_verb(c, "add"), &accounts, p);
 
     if (rc == 0) {
-        rc = change(c, accounts, token, p);
+        rc = change(c, password, accounts, token, p);
     }
     if (rc == 0) {
         rc = cmd_accounts_write(c->file, accounts, p);
@@ -232,30 +256,65 @@ static int say_failure(const struct cmd_problem *p)
     return CMD_EXIT_FAILED;
 }
 
-static int run_change(const struct command *c)
+/* From a file, or from stdin, so that it is in no list of processes. */
+static int read_password(const struct command *c, char **ret_password,
+                         struct cmd_problem *p)
 {
-    char token[INLETS_TOKEN_SIZE] = "";
-    struct cmd_problem p;
-    int rc = change_file(c, token, &p);
+    bool is_stdin = c->password_file != NULL && !strcmp(c->password_file, "-");
+    const char *warning = NULL;
+    int rc = 0;
 
-    if (rc != 0) {
-        return say_failure(&p);
+    *ret_password = NULL;
+    if (c->password_file != NULL) {
+        rc = cmd_secret_from_file(is_stdin ? "/dev/stdin" : c->password_file,
+                                  "password", ret_password, &warning, p);
     }
-    if (is_verb(c, "remove")) {
-        (void)fprintf(stderr, "%s is removed from %s.\n", c->name, c->file);
-        return CMD_EXIT_OK;
+    if (rc == 0 && warning != NULL) {
+        (void)fprintf(stderr, PROGRAM ": %s: %s\n", c->password_file, warning);
     }
+    return rc;
+}
+
+static int print_token(const struct command *c, const char *token)
+{
+    struct cmd_problem p;
+
     if (printf("%s\n", token) < 0 || fflush(stdout) != 0) {
         (void)cmd_problem_set(&p,
                               "cannot print the token: %s; account rotate %s "
                               "makes another",
                               strerror(errno), c->name);
-        rc = say_failure(&p);
-    } else {
+        return say_failure(&p);
+    }
+    (void)fprintf(stderr,
+                  "This is the token of %s, shown only now; its client takes "
+                  "it by --token-from.\n",
+                  c->name);
+    return CMD_EXIT_OK;
+}
+
+static int run_change(const struct command *c)
+{
+    char token[INLETS_TOKEN_SIZE] = "", *password = NULL;
+    struct cmd_problem p;
+    int rc = read_password(c, &password, &p);
+
+    if (rc == 0) {
+        rc = change_file(c, password, token, &p);
+    }
+    cmd_secret_free(password);
+    if (rc != 0) {
+        return say_failure(&p);
+    }
+    if (is_verb(c, "remove")) {
+        (void)fprintf(stderr, "%s is removed from %s.\n", c->name, c->file);
+    } else if (c->password_file != NULL) {
         (void)fprintf(stderr,
-                      "This is the token of %s, shown only now; its client "
-                      "takes it by --token-from.\n",
-                      c->name);
+                      "%s has this password now; its client takes %s:PASSWORD "
+                      "by --basic-auth-from.\n",
+                      c->name, c->name);
+    } else {
+        rc = print_token(c, token);
     }
     explicit_bzero(token, sizeof(token));
     return rc;
@@ -274,7 +333,8 @@ static void print_account(const struct inlets_account *a)
     for (size_t i = 0; i < a->nhosts; i++) {
         (void)printf(" %s", a->hosts[i]);
     }
-    (void)printf("\n  tokens %zu", a->ntokens);
+    (void)printf("\n  tokens %zu%s", a->ntokens,
+                 a->password != NULL ? "  password" : "");
     if (a->expires != NULL) {
         (void)printf("  expires %s", a->expires);
     }

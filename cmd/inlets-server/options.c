@@ -424,8 +424,8 @@ int cmd_server_options_parse(struct cmd_server_options *o,
         cmd_secret_free(env_token);
         return rc;
     }
-    if (cmd_secret_choose(flag_token, o->token_file, env_token, &o->token,
-                          &o->token_warning, p) != 0) {
+    if (cmd_secret_choose(&cmd_secret_token, flag_token, o->token_file,
+                          env_token, &o->token, &o->token_warning, p) != 0) {
         return -1;
     }
     return check(o, p);

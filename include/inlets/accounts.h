@@ -45,6 +45,11 @@ struct inlets_account {
     uint32_t sessions, streams, streams_per_second;
 
     size_t ntokens; /* of those got: 0 to 2 */
+
+    /* Of one that is added: in place of a token, for Basic authentication
+     * (RFC 7617) with the name as the user; 8 to 256 bytes. Of one that is got:
+     * its hash by crypt(5). NULL: none. */
+    const char *password;
 };
 
 #define inlets_account_init(account)                                           \
@@ -72,9 +77,9 @@ INLETS_API void inlets_accounts_get(const struct inlets_accounts *accounts,
                                     size_t index,
                                     struct inlets_account *account);
 
-/* A new account and its token: 192 random bits that are nowhere else. Errors:
- * INLETS_ECONFLICT (there is one of that name), INLETS_EINVAL, INLETS_ENOMEM;
- * nothing has changed then. */
+/* A new account and its token: 192 random bits that are nowhere else; an empty
+ * text, if it has a password instead. Errors: INLETS_ECONFLICT (there is one of
+ * that name), INLETS_EINVAL, INLETS_ENOMEM; nothing has changed then. */
 INLETS_API INLETS_MUST_USE int inlets_accounts_add(
     struct inlets_accounts *accounts, const struct inlets_account *account,
     char ret_token[INLETS_TOKEN_SIZE], char why[INLETS_WHY_SIZE]);
@@ -86,6 +91,12 @@ inlets_accounts_remove(struct inlets_accounts *accounts, const char *name);
 INLETS_API INLETS_MUST_USE int
 inlets_accounts_rotate(struct inlets_accounts *accounts, const char *name,
                        int drop_old, char ret_token[INLETS_TOKEN_SIZE]);
+
+/* A new password, beside its tokens; to hash it takes 0.1 s. Errors as above,
+ * INLETS_EINVAL (not 8 to 256 bytes). */
+INLETS_API INLETS_MUST_USE int
+inlets_accounts_set_password(struct inlets_accounts *accounts, const char *name,
+                             const char *password);
 
 /* From now on these, beside opts.token, whose holder may serve every host; and
  * nobody without a token. The server owns them, unless the error is

@@ -126,6 +126,10 @@ struct inlets_client_opts {
      * key has no password, and is wiped from memory at close. */
     const char *cert;
     const char *key;
+
+    /* The token is "user:password", for Basic authentication (RFC 7617) instead
+     * of Bearer: the name of an account, and its password. Default 0. */
+    int basic_auth;
 };
 
 /* Fills in the defaults. */
@@ -223,7 +227,7 @@ inlets_client_withdraw(struct inlets_client *client, const char *endpoint);
 /* What is shown at every handshake from now on, instead of opts.token: a token
  * that was made anew. Exit nodes that are connected see it at once, by a fresh
  * connection, which no request notices. INLETS_EINVAL: it is empty, or no field
- * value; INLETS_ENOMEM. */
+ * value, or, with basic_auth, without a colon; INLETS_ENOMEM. */
 INLETS_API INLETS_MUST_USE int
 inlets_client_set_token(struct inlets_client *client, const char *token);
 

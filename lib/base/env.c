@@ -87,6 +87,24 @@ int64_t inl_env_wall_s(struct inl_env *env)
                                     : (int64_t)time(NULL);
 }
 
+static void work_here(struct inl_later *later)
+{
+    struct inl_work *work = inl_container(later, struct inl_work, later);
+
+    work->run(work);
+    work->done(work);
+}
+
+int inl_env_work(struct inl_env *env, struct inl_work *work)
+{
+    if (env->ops->work != NULL) {
+        return env->ops->work(env, work);
+    }
+    inl_later_init(&work->later, work_here);
+    inl_env_later(env, &work->later);
+    return 0;
+}
+
 void inl_env_later(struct inl_env *env, struct inl_later *later)
 {
     inl_env_put(env, &env->later, &later->node);

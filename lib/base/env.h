@@ -25,6 +25,14 @@ struct inl_later {
     void (*run)(struct inl_later *later);
 };
 
+/* Work that takes long, for another thread. Embedded in its object, which must
+ * stay until `done`. */
+struct inl_work {
+    void (*run)(struct inl_work *work);  /* there: touches only its object */
+    void (*done)(struct inl_work *work); /* here, in a turn; always follows */
+    struct inl_later later;              /* the env's */
+};
+
 /* A deadline. Embedded in its object. Moving a deadline further away costs
  * nothing: the heap entry is corrected when it comes up. */
 struct inl_timer {
@@ -45,6 +53,9 @@ struct inl_env_ops {
     void (*enter)(struct inl_env *env);
     /* Seconds since 1970. May be NULL: the system's. */
     int64_t (*wall_s)(struct inl_env *env);
+    /* For inl_env_work: 0 or INLETS_ENOMEM. May be NULL: it is done on this
+     * thread, at the end of the turn. */
+    int (*work)(struct inl_env *env, struct inl_work *work);
 };
 
 struct inl_env {
@@ -82,6 +93,10 @@ void inl_env_later(struct inl_env *env, struct inl_later *later);
  * is in one, and sees that a turn comes. */
 void inl_env_put(struct inl_env *env, struct inl_list *queue,
                  struct inl_list *node);
+
+/* Starts it: 0 or INLETS_ENOMEM. How much runs at once, and what waits, is the
+ * caller's to bound; the threads are shared with the resolver. */
+int inl_env_work(struct inl_env *env, struct inl_work *work);
 
 /* For what the user calls: the last turn may be long ago. */
 void inl_env_enter(struct inl_env *env);

@@ -39,9 +39,58 @@ static void enter(struct inl_env *env)
     inl_loop_enter(inl_container(env, struct inl_loop, env));
 }
 
+/* ---- work for libuv's threads ------------------------------------------- */
+
+struct working {
+    uv_work_t req;
+    struct inl_loop *loop;
+    struct inl_work *work;
+};
+
+static void run_work(uv_work_t *req)
+{
+    struct working *w = req->data;
+
+    w->work->run(w->work);
+}
+
+static void end_work(uv_work_t *req, int status)
+{
+    struct working *w = req->data;
+    struct inl_loop *l = w->loop;
+    struct inl_work *work = w->work;
+
+    (void)status; /* nobody cancels it */
+    inl_free(w);
+    l->live--;
+    inl_loop_enter(l);
+    work->done(work);
+}
+
+static int start_work(struct inl_env *env, struct inl_work *work)
+{
+    struct inl_loop *l = inl_container(env, struct inl_loop, env);
+    struct working *w = inl_calloc(1, sizeof(*w));
+
+    if (w == NULL) {
+        return INLETS_ENOMEM;
+    }
+    w->req.data = w;
+    w->loop = l;
+    w->work = work;
+    if (uv_queue_work(l->uv, &w->req, run_work, end_work) != 0) {
+        inl_free(w);
+        return INLETS_ENOMEM;
+    }
+    l->live++;
+    return 0;
+}
+
 /* wake is not needed: the prepare callback runs in every iteration. */
-static const struct inl_env_ops env_ops = {.random = random_bytes,
-                                           .enter = enter};
+static const struct inl_env_ops env_ops = {
+    .random = random_bytes, .enter = enter, .work = start_work};
+
+/* ---- turns --------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *handle)
 {

@@ -7,6 +7,7 @@
 #include "base/slice.h"
 #include "node/opts.h"
 #include "proto/crypto.h"
+#include <stdio.h>
 #include <string.h>
 
 _Static_assert(INLETS_WHY_SIZE >= INL_ACCOUNT_WHY, "a sentence fits");
@@ -18,6 +19,9 @@ _Static_assert(INLETS_WHY_SIZE >= INL_ACCOUNT_WHY, "a sentence fits");
 _Static_assert(sizeof(TOKEN_PREFIX) + INL_BASE64_LEN(TOKEN_RANDOM) <=
                    INLETS_TOKEN_SIZE,
                "a token fits");
+
+/* Ten guesses at once and then ten a minute: still, not from a list. */
+#define PASSWORD_MIN 8u
 
 void inlets_account_init_sized(struct inlets_account *account, size_t size)
 {
@@ -83,6 +87,7 @@ void inlets_accounts_get(const struct inlets_accounts *accounts, size_t index,
         .streams = e->streams,
         .streams_per_second = e->streams_per_second,
         .ntokens = e->ntokens,
+        .password = e->password,
     };
 
     inl_opts_copy(account, account->size, &view, sizeof(view));
@@ -109,14 +114,30 @@ static int make_token(char token[INLETS_TOKEN_SIZE],
     return inl_sha256(inl_str(token), digest);
 }
 
+static int make_hash(const char *password, char hash[INL_PASSWORD_HASH_SIZE],
+                     char why[INLETS_WHY_SIZE])
+{
+    size_t len = strlen(password);
+    int err = len < PASSWORD_MIN
+                  ? INLETS_EINVAL
+                  : inl_password_hash(inl_slice(password, len), hash);
+
+    if (err == INLETS_EINVAL) {
+        (void)snprintf(why, INLETS_WHY_SIZE,
+                       "the password is not of %u to %u bytes", PASSWORD_MIN,
+                       INL_PASSWORD_MAX);
+    }
+    return err;
+}
+
 int inlets_accounts_add(struct inlets_accounts *accounts,
                         const struct inlets_account *account,
                         char ret_token[INLETS_TOKEN_SIZE],
                         char why[INLETS_WHY_SIZE])
 {
     struct inlets_account given;
-    struct inl_account_entry e = {.ntokens = 1};
-    char token[INLETS_TOKEN_SIZE];
+    struct inl_account_entry e = {.ntokens = 0};
+    char token[INLETS_TOKEN_SIZE] = "", hash[INL_PASSWORD_HASH_SIZE];
     int err;
 
     inlets_account_init(&given);
@@ -134,7 +155,13 @@ int inlets_accounts_add(struct inlets_accounts *accounts,
     e.sessions = given.sessions;
     e.streams = given.streams;
     e.streams_per_second = given.streams_per_second;
-    err = make_token(token, e.tokens[0]);
+    if (given.password != NULL) {
+        e.password = hash;
+        err = make_hash(given.password, hash, why);
+    } else {
+        e.ntokens = 1;
+        err = make_token(token, e.tokens[0]);
+    }
     if (err == 0) {
         err = inl_account_doc_add(&accounts->doc, &e, why);
     }
@@ -166,4 +193,14 @@ int inlets_accounts_rotate(struct inlets_accounts *accounts, const char *name,
     }
     inl_wipe(token, sizeof(token));
     return err;
+}
+
+int inlets_accounts_set_password(struct inlets_accounts *accounts,
+                                 const char *name, const char *password)
+{
+    char hash[INL_PASSWORD_HASH_SIZE], why[INLETS_WHY_SIZE];
+    int err = make_hash(password, hash, why);
+
+    return err != 0 ? err
+                    : inl_account_doc_set_password(&accounts->doc, name, hash);
 }

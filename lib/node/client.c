@@ -11,6 +11,7 @@
  * runs but what has to say goodbye; it is freed when its loop is empty. */
 #include "node/client.h"
 
+#include "base/codec.h"
 #include "base/mem.h"
 #include "base/slice.h"
 #include "node/opts.h"
@@ -194,22 +195,47 @@ void inlets_client_opts_init_sized(struct inlets_client_opts *opts, size_t size)
     opts->size = size;
 }
 
-static bool is_token(const char *token)
+/* Nothing that a server would take is longer. */
+#define TOKEN_MAX 8192u
+
+static bool is_token(const char *token, bool is_basic)
 {
-    return token != NULL && inl_slice_is_field_value(inl_str(token));
+    return token != NULL && strnlen(token, TOKEN_MAX + 1) <= TOKEN_MAX &&
+           (is_basic ? strchr(token, ':') != NULL
+                     : inl_slice_is_field_value(inl_str(token)));
+}
+
+/* What the Authorization field says: RFC 6750 2.1, RFC 7617. */
+static char *make_credentials(const char *token, bool is_basic)
+{
+    const char *scheme = is_basic ? "Basic " : "Bearer ";
+    size_t at = strlen(scheme), len = strlen(token);
+    char *text = inl_calloc(at + INL_BASE64_LEN(len) + 1, 1);
+
+    if (text == NULL) {
+        return NULL;
+    }
+    memcpy(text, scheme, at);
+    if (is_basic) {
+        inl_base64_encode(token, len, text + at);
+    } else {
+        memcpy(text + at, token, len);
+    }
+    return text;
 }
 
 /* Instead of the one that there is. */
-static int take_token(struct inlets_client *client, const char *token)
+static int take_token(struct inlets_client *client, const char *token,
+                      bool is_basic)
 {
-    char *copy = inl_strdup(token);
+    char *text = make_credentials(token, is_basic);
 
-    if (copy == NULL) {
+    if (text == NULL) {
         return INLETS_ENOMEM;
     }
-    inl_free_secret(client->token);
-    client->token = copy;
-    client->token_text = inl_str(copy);
+    inl_free_secret(client->credentials);
+    client->credentials = text;
+    client->credentials_text = inl_str(text);
     return 0;
 }
 
@@ -221,7 +247,7 @@ static int check_opts(const struct inlets_client_opts *o)
                    o->connections <= INL_SESSION_LANES &&
                    o->nurls <= INL_CLIENT_MAX_URLS &&
                    (o->url != NULL || (o->urls != NULL && o->nurls > 0)) &&
-                   (o->token == NULL || is_token(o->token))
+                   (o->token == NULL || is_token(o->token, o->basic_auth != 0))
                ? 0
                : INLETS_EINVAL;
 }
@@ -268,7 +294,7 @@ static int take_opts(struct inlets_client *client,
         err = take_urls(client, &o);
     }
     if (err == 0 && o.token != NULL) {
-        err = take_token(client, o.token);
+        err = take_token(client, o.token, o.basic_auth != 0);
     }
     if (err == 0) {
         err = take_host_header(client, o.host_header);
@@ -284,7 +310,9 @@ static int take_opts(struct inlets_client *client,
 
 int inlets_client_set_token(struct inlets_client *client, const char *token)
 {
-    int err = is_token(token) ? take_token(client, token) : INLETS_EINVAL;
+    bool is_basic = client->opts.basic_auth != 0;
+    int err = is_token(token, is_basic) ? take_token(client, token, is_basic)
+                                        : INLETS_EINVAL;
 
     if (err == 0 && client->started && !client->closed) {
         inl_loop_enter(&client->loop);
@@ -318,7 +346,7 @@ static void free_client(struct inlets_client *client)
     inl_trust_unref(client->trust);
     inl_cert_unref(client->cert);
     inl_free(client->host_header);
-    inl_free_secret(client->token);
+    inl_free_secret(client->credentials);
     inl_proxy_url_fini(&client->proxy);
     inl_proxy_url_fini(&client->tls_proxy);
     inl_free(client);

@@ -89,8 +89,8 @@ struct inl_client_member {
 struct inlets_client {
     struct inl_loop loop;           /* first */
     struct inlets_client_opts opts; /* strings are NULL */
-    char *token;                    /* owned; wiped */
-    struct inlets_slice token_text; /* of it */
+    char *credentials;                    /* owned; wiped */
+    struct inlets_slice credentials_text; /* of them */
     char *host_header;              /* owned; NULL: the visitor\'s */
     struct inl_trust *trust;        /* owned; NULL: not read yet */
     struct inl_cert *cert;          /* owned; NULL: there is nothing to show */

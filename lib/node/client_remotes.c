@@ -261,7 +261,7 @@ static void init_remote(struct inl_client_member *m)
         .authority = inl_str(s->authority),
         .target = inl_str(s->target),
         .agent = INL_LIT(INL_CLIENT_AGENT),
-        .token = &client->token_text,
+        .credentials = &client->credentials_text,
         .label = inl_str(m->label),
         .connect_timeout_ms = o->connect_timeout_ms,
         .retry_max_ms = o->retry_max_ms,

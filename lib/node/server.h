@@ -17,6 +17,7 @@
 #include "relay/accounts.h"
 #include "relay/answer.h"
 #include "relay/attempts.h"
+#include "relay/passwords.h"
 #include "relay/failover.h"
 #include "relay/gate.h"
 #include "relay/local.h"
@@ -68,6 +69,7 @@ struct inlets_server {
     struct inl_accounts accounts;
     struct inl_timer accounts_timer; /* runs while some have a date */
     struct inl_attempts attempts;    /* of clients */
+    struct inl_passwords passwords;
     struct inl_router router;
     struct inl_failover failover;
     struct inl_local control;  /* /healthz, /readyz, nothing else */
@@ -108,12 +110,12 @@ static inline struct inl_env *inl_server_env(struct inlets_server *server)
 /* server_clients.c */
 void inl_server_gate_init(struct inlets_server *server);
 int inl_server_open_tunnel(void *user, struct inl_link *link,
-                           const struct inlets_head *head,
+                           const struct inlets_head *head, struct inl_ask *ask,
                            const char **ret_why);
 
 /* server_accounts.c. The first four: ops of the gate. */
 int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
-                         const struct inlets_head *head,
+                         const struct inlets_head *head, struct inl_ask *ask,
                          struct inl_gate_identity *ret_shown,
                          const char **ret_why);
 int inl_server_admit(struct inl_gate_client *c, const char **ret_why);

@@ -4,6 +4,7 @@
  * Failure: whatever is not known, or cannot be looked up, is refused. */
 #include "node/server.h"
 
+#include "base/mem.h"
 #include "base/slice.h"
 #include "node/accounts.h"
 
@@ -25,11 +26,10 @@ static bool is_limited(const struct inlets_server *server,
            !inl_cidr_set_has_text(&server->trusted, inl_str(link->peer_ip));
 }
 
-/* Exactly one Authorization field. */
-static bool find_digest(const struct inlets_head *head,
-                        uint8_t digest[INL_SHA256_LEN])
+/* Exactly one Authorization field; else what is in none. */
+static struct inlets_slice find_credentials(const struct inlets_head *head)
 {
-    struct inlets_slice value = {NULL, 0};
+    struct inlets_slice value = INL_LIT("");
     unsigned seen = 0;
 
     for (size_t i = 0; i < head->nfields; i++) {
@@ -38,16 +38,16 @@ static bool find_digest(const struct inlets_head *head,
             seen++;
         }
     }
-    return inl_bearer_digest(value, digest) && seen == 1;
+    return seen == 1 ? value : INL_LIT("");
 }
 
 /* Both are asked, whatever the first says: unknown and wrong cost the same. */
-static int identify(const struct inlets_server *server,
-                    const struct inlets_head *head,
-                    struct inl_gate_identity *who,
-                    const struct inl_account **ret_account)
+static int identify_token(const struct inlets_server *server,
+                          struct inlets_slice credentials,
+                          struct inl_gate_identity *who,
+                          const struct inl_account **ret_account)
 {
-    bool is_bearer = find_digest(head, who->proof);
+    bool is_bearer = inl_bearer_digest(credentials, who->proof);
     bool is_token = inl_token_matches(&server->token, who->proof);
     const struct inl_account *account =
         inl_accounts_by_token(&server->accounts, who->proof);
@@ -57,6 +57,60 @@ static int identify(const struct inlets_server *server,
     }
     *ret_account = account;
     return 0;
+}
+
+static const struct inl_account *find_user(const struct inlets_server *server,
+                                           struct inlets_slice user)
+{
+    char name[INL_ACCOUNT_NAME_MAX + 1] = "";
+
+    if (user.len > INL_ACCOUNT_NAME_MAX) {
+        return NULL;
+    }
+    memcpy(name, user.ptr, user.len);
+    return strlen(name) == user.len /* no NUL in it */
+               ? inl_accounts_find(&server->accounts, name)
+               : NULL;
+}
+
+/* Who has no password, and who is nobody, has a hash that nothing matches. */
+static int identify_user(struct inlets_server *server, struct inlets_slice user,
+                         struct inlets_slice password, struct inl_ask *ask,
+                         struct inl_gate_identity *who,
+                         const struct inl_account **ret_account)
+{
+    const struct inl_account *account = find_user(server, user);
+    const char *hash = account == NULL ? NULL : account->says->password;
+    int err;
+
+    err = inl_passwords_check(&server->passwords, hash, password, ask);
+    if (err == 0 && hash == NULL) {
+        return INLETS_EAUTH;
+    }
+    if (err == 0) {
+        memcpy(who->proof, account->says->password_proof, sizeof(who->proof));
+        *ret_account = account;
+    }
+    return err;
+}
+
+static int identify(struct inlets_server *server,
+                    const struct inlets_head *head, struct inl_ask *ask,
+                    struct inl_gate_identity *who,
+                    const struct inl_account **ret_account)
+{
+    struct inlets_slice credentials = find_credentials(head), user, password;
+    char room[INL_BASIC_ROOM];
+    int err;
+
+    if (server->accounts.is_set &&
+        inl_basic_parse(credentials, room, &user, &password)) {
+        err = identify_user(server, user, password, ask, who, ret_account);
+    } else {
+        err = identify_token(server, credentials, who, ret_account);
+    }
+    inl_wipe(room, sizeof(room));
+    return err;
 }
 
 static int check_shown(struct inlets_server *server,
@@ -75,7 +129,7 @@ static bool needs_nobody(const struct inlets_server *server)
 }
 
 int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
-                         const struct inlets_head *head,
+                         const struct inlets_head *head, struct inl_ask *ask,
                          struct inl_gate_identity *ret_shown,
                          const char **ret_why)
 {
@@ -97,9 +151,11 @@ int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,
         inl_attempts_wait_ms(&server->attempts, &ret_shown->from) > 0) {
         return INLETS_ETOOMANY;
     }
-    err = identify(server, head, ret_shown, &account);
+    ask->is_limited = is_limited_here;
+    ask->from = ret_shown->from;
+    err = identify(server, head, ask, ret_shown, &account);
     if (err != 0) {
-        if (is_limited_here) {
+        if (is_limited_here && err == INLETS_EAUTH) {
             inl_attempts_failed(&server->attempts, &ret_shown->from);
         }
         return err;
@@ -304,11 +360,13 @@ int inlets_server_set_accounts(struct inlets_server *server,
 void inl_server_accounts_init(struct inlets_server *server)
 {
     inl_attempts_init(&server->attempts, inl_server_env(server));
+    inl_passwords_init(&server->passwords, inl_server_env(server));
     inl_timer_init(&server->accounts_timer, dates_due);
 }
 
 void inl_server_accounts_fini(struct inlets_server *server)
 {
+    inl_passwords_fini(&server->passwords);
     inl_attempts_fini(&server->attempts);
     inl_accounts_fini(&server->accounts);
 }

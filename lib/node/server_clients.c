@@ -101,11 +101,12 @@ static const struct inl_gate_ops gate_ops = {
 };
 
 int inl_server_open_tunnel(void *user, struct inl_link *link,
-                           const struct inlets_head *head, const char **ret_why)
+                           const struct inlets_head *head, struct inl_ask *ask,
+                           const char **ret_why)
 {
     struct inlets_server *server = user;
 
-    return inl_gate_open(&server->gate, link, head, ret_why);
+    return inl_gate_open(&server->gate, link, head, ask, ret_why);
 }
 
 void inl_server_gate_init(struct inlets_server *server)

@@ -1,4 +1,4 @@
-/* credentials.c: bearer tokens (RFC 6750 2.1).
+/* credentials.c: bearer tokens (RFC 6750 2.1), users and passwords (RFC 7617).
  *
  * Only digests are kept: a core dump of the server holds no token, and two
  * digests have one length, so the compare cannot tell how long a token is.
@@ -7,6 +7,7 @@
  * Failure of the digest itself counts as a wrong token. */
 #include "proto/credentials.h"
 
+#include "base/codec.h"
 #include "base/mem.h"
 #include "base/slice.h"
 #include <inlets/err.h>
@@ -58,6 +59,29 @@ bool inl_bearer_digest(struct inlets_slice value,
     /* Whatever is wrong by now, it is hashed: one cost for all. */
     memset(digest, 0, INL_SHA256_LEN);
     return inl_sha256(secret, digest) == 0 && fine;
+}
+
+bool inl_basic_parse(struct inlets_slice value, char room[INL_BASIC_ROOM],
+                     struct inlets_slice *ret_user,
+                     struct inlets_slice *ret_password)
+{
+    struct inlets_slice text = inl_slice_trim(value);
+    int64_t len;
+    size_t colon;
+
+    if (!inl_slice_starts_case(text, INL_LIT("Basic "))) {
+        return false;
+    }
+    len = inl_base64_decode(inl_slice_trim(inl_slice_from(text, 6)), room,
+                            INL_BASIC_ROOM);
+    text = inl_slice(room, len > 0 ? (size_t)len : 0);
+    colon = inl_slice_find(text, ':');
+    if (colon == text.len) {
+        return false;
+    }
+    *ret_user = inl_slice(room, colon);
+    *ret_password = inl_slice_from(text, colon + 1);
+    return true;
 }
 
 bool inl_token_matches(const struct inl_token *t,

@@ -21,6 +21,12 @@ void inl_token_wipe(struct inl_token *t);
  * it. */
 bool inl_bearer_digest(struct inlets_slice value,
                        uint8_t digest[INL_SHA256_LEN]);
+/* The user and the password of "Basic BASE64" (RFC 7617), in `room`, which the
+ * caller wipes; false: there is none. */
+#define INL_BASIC_ROOM 512u
+bool inl_basic_parse(struct inlets_slice value, char room[INL_BASIC_ROOM],
+                     struct inlets_slice *ret_user,
+                     struct inlets_slice *ret_password);
 bool inl_token_matches(const struct inl_token *t,
                        const uint8_t digest[INL_SHA256_LEN]);
 

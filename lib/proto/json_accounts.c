@@ -124,6 +124,18 @@ static int read_tokens(const struct reading *r, json_t *value)
     return 0;
 }
 
+static int read_password(const struct reading *r, json_t *value)
+{
+    struct inl_account_entry *e = r->entry;
+
+    e->password = json_string_value(value);
+    if (e->password == NULL || !inl_password_is_hash(e->password)) {
+        return refuse(r, "password: not a hash by yescrypt, scrypt or bcrypt, "
+                         "as account password writes it");
+    }
+    return inl_sha256(inl_str(e->password), e->password_proof);
+}
+
 static int read_hosts(const struct reading *r, json_t *value)
 {
     struct inl_account_entry *e = r->entry;
@@ -199,6 +211,9 @@ static int read_member(const struct reading *r, const char *name, json_t *value)
 
     if (strcmp(name, "tokens") == 0) {
         return read_tokens(r, value);
+    }
+    if (strcmp(name, "password") == 0) {
+        return read_password(r, value);
     }
     if (strcmp(name, "certificates") == 0) {
         return read_certificates(r, value);
@@ -419,7 +434,10 @@ static json_t *make_account(const struct inl_account_entry *e)
 {
     json_t *a = json_object();
 
-    if (set_tokens(a, e) && set_texts(a, "hosts", e->hosts, e->nhosts) &&
+    if ((e->ntokens == 0 || set_tokens(a, e)) &&
+        (e->password == NULL ||
+         set(a, "password", json_string(e->password))) &&
+        set_texts(a, "hosts", e->hosts, e->nhosts) &&
         (e->nnetworks == 0 ||
          set_texts(a, "networks", e->networks, e->nnetworks)) &&
         (e->expires == NULL || set(a, "expires", json_string(e->expires))) &&
@@ -495,6 +513,21 @@ int inl_account_doc_rotate(struct inl_account_doc *doc, const char *name,
     if (!set_tokens(
             json_object_get(json_object_get(doc->root, "accounts"), name),
             &tokens)) {
+        return INLETS_ENOMEM;
+    }
+    return read_entries(doc, why);
+}
+
+int inl_account_doc_set_password(struct inl_account_doc *doc, const char *name,
+                                 const char *hash)
+{
+    char why[INL_ACCOUNT_WHY];
+    json_t *accounts = json_object_get(doc->root, "accounts");
+
+    if (inl_account_doc_find(doc, name) == NULL) {
+        return INLETS_ENOROUTE;
+    }
+    if (!set(json_object_get(accounts, name), "password", json_string(hash))) {
         return INLETS_ENOMEM;
     }
     return read_entries(doc, why);

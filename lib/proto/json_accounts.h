@@ -2,6 +2,7 @@
  *
  *   {"accounts": {"alice": {
  *       "tokens": ["sha256:HEX", "sha256:HEX"],
+ *       "password": "$y$...",
  *       "hosts": ["app.example.com", "*.dev.example.com", "example.com/api"],
  *       "networks": ["192.0.2.0/24"],
  *       "certificates": ["sha256:HEX"],
@@ -16,6 +17,7 @@
 #include "base/cidr.h"
 #include "base/url.h"
 #include "proto/crypto.h"
+#include "proto/password.h"
 
 /* Each handshake is compared with every token. */
 #define INL_ACCOUNTS_MAX 4096u
@@ -36,6 +38,8 @@ struct inl_account_entry {
     const char *name;
     uint8_t tokens[INL_ACCOUNT_TOKENS][INL_SHA256_LEN]; /* the newest first */
     size_t ntokens;
+    const char *password; /* its hash, in crypt(5)'s notation; NULL: none */
+    uint8_t password_proof[INL_SHA256_LEN]; /* digest of the hash */
     uint8_t certificates[INL_ACCOUNT_CERTIFICATES][INL_SHA256_LEN];
     size_t ncertificates; /* 0: none is needed */
     const char **hosts;   /* as written */
@@ -79,5 +83,8 @@ int inl_account_doc_add(struct inl_account_doc *doc,
 int inl_account_doc_remove(struct inl_account_doc *doc, const char *name);
 int inl_account_doc_rotate(struct inl_account_doc *doc, const char *name,
                            bool drop_old, const uint8_t token[INL_SHA256_LEN]);
+/* hash: as inl_password_hash makes it. Errors as for rotate. */
+int inl_account_doc_set_password(struct inl_account_doc *doc, const char *name,
+                                 const char *hash);
 
 #endif

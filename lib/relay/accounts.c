@@ -187,6 +187,15 @@ struct inl_account *inl_accounts_by_token(const struct inl_accounts *a,
     return found;
 }
 
+/* Its holder has shown the password then: the digest is of its hash. */
+static bool has_password(const struct inl_account *account,
+                         const uint8_t digest[INL_SHA256_LEN])
+{
+    return account->says->password != NULL &&
+           inl_equal_constant_time(account->says->password_proof, digest,
+                                   INL_SHA256_LEN);
+}
+
 static bool has_certificate(const struct inl_account_entry *e,
                             const uint8_t *certificate)
 {
@@ -205,8 +214,10 @@ int inl_account_check(const struct inl_account *account, struct inl_env *env,
 {
     const struct inl_account_entry *e = account->says;
 
-    if (!has_token(account, digest)) {
-        *ret_why = "this token is not valid any more";
+    if (!has_token(account, digest) && !has_password(account, digest)) {
+        *ret_why = e->password == NULL
+                       ? "this token is not valid any more"
+                       : "this token or password is not valid any more";
         return INLETS_EAUTH;
     }
     if (!has_certificate(e, certificate)) {

@@ -557,11 +557,12 @@ bool inl_gate_is_client(const struct inlets_head *head)
 }
 
 int inl_gate_open(struct inl_gate *g, struct inl_link *link,
-                  const struct inlets_head *head, const char **ret_why)
+                  const struct inlets_head *head, struct inl_ask *ask,
+                  const char **ret_why)
 {
     struct handshake h = {.gate = g, .link = link};
     /* Before anything is said about the rest. */
-    int err = g->config.ops->authorise(g, link, head, &h.shown, &h.why);
+    int err = g->config.ops->authorise(g, link, head, ask, &h.shown, &h.why);
 
     if (err == 0) {
         err = inl_ws_check_request(head, &h.key);

@@ -12,6 +12,7 @@
 
 #include "proto/json_accounts.h"
 #include "proto/tls.h"
+#include "relay/ask.h"
 #include "relay/session.h"
 
 /* From this many clients on they are spread over N / 50 seconds when the
@@ -56,10 +57,10 @@ struct inl_gate_client {
 
 struct inl_gate_ops {
     /* Whose handshake is it? 0, or INLETS_EAUTH, INLETS_EFORBIDDEN,
-     * INLETS_ETOOMANY, with better words (static) or without. Asked for every
-     * websocket, first of all. */
+     * INLETS_ETOOMANY, with better words (static) or without; or INL_ASKED.
+     * Asked for every websocket, first of all. */
     int (*authorise)(struct inl_gate *g, const struct inl_link *link,
-                     const struct inlets_head *head,
+                     const struct inlets_head *head, struct inl_ask *ask,
                      struct inl_gate_identity *ret_shown, const char **ret_why);
     /* A new client, before its 101: may it come (too)? It may link itself by
      * of_account. INLETS_ELIMIT. May be NULL. */
@@ -113,9 +114,11 @@ void inl_gate_fini(struct inl_gate *g);
  * (or, out of memory half-way, has been reset). Refused, the link is still the
  * visitor's: INLETS_EAUTH or what authorise says; INLETS_EVERSION,
  * INLETS_EBADMESSAGE (also a malformed ticket); INLETS_EUNAVAILABLE (a ticket
- * for a lane above 0 that is not taken); INLETS_EGOAWAY; INLETS_ENOMEM. */
+ * for a lane above 0 that is not taken); INLETS_EGOAWAY; INLETS_ENOMEM. Not
+ * known yet: INL_ASKED. */
 int inl_gate_open(struct inl_gate *g, struct inl_link *link,
-                  const struct inlets_head *head, const char **ret_why);
+                  const struct inlets_head *head, struct inl_ask *ask,
+                  const char **ret_why);
 
 /* Is it one of ours who asks, whatever else is wrong with the request? Who
  * names no subprotocol may be a browser's websocket. */

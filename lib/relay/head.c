@@ -33,3 +33,13 @@ struct inlets_head *inl_head_dup(const struct inlets_head *head)
     dup->fields = fields;
     return dup;
 }
+
+void inl_head_free_secret(struct inlets_head *dup)
+{
+    for (size_t i = 0; dup != NULL && i < dup->nfields; i++) {
+        /* ours: behind the copy itself */
+        inl_wipe((void *)(uintptr_t)dup->fields[i].value.ptr,
+                 dup->fields[i].value.len);
+    }
+    inl_free(dup);
+}

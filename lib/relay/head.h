@@ -6,5 +6,7 @@
 
 /* NULL when out of memory. Free it with inl_free. */
 struct inlets_head *inl_head_dup(const struct inlets_head *head);
+/* Frees a copy whose fields may hold credentials. NULL is fine. */
+void inl_head_free_secret(struct inlets_head *dup);
 
 #endif

@@ -181,6 +181,13 @@ void inl_reconnect_kept(struct inl_reconnect *r)
     }
 }
 
+void inl_reconnect_hurry(struct inl_reconnect *r)
+{
+    if (r->state == INL_RECONNECT_WAITING) {
+        (void)inl_timer_at(r->env, &r->timer, r->env->now_ms);
+    }
+}
+
 void inl_reconnect_close(struct inl_reconnect *r)
 {
     if (r->state != INL_RECONNECT_CLOSED) {

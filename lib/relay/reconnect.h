@@ -74,6 +74,8 @@ uint64_t inl_reconnect_lost(struct inl_reconnect *r, uint32_t at_least_ms,
 bool inl_reconnect_beside(struct inl_reconnect *r);
 /* That attempt failed, and the old connection is still there. */
 void inl_reconnect_kept(struct inl_reconnect *r);
+/* What made it wait is over: it does not wait any longer. */
+void inl_reconnect_hurry(struct inl_reconnect *r);
 void inl_reconnect_close(struct inl_reconnect *r);
 
 #endif

@@ -488,6 +488,9 @@ void inl_remote_refresh(struct inl_remote *r)
         want(r->current->session, 0, INL_WANT_MOVE);
     }
     inl_wipe(&ticket, sizeof(ticket));
+    if (r->refused != 0) {
+        inl_reconnect_hurry(&r->home.reconnect);
+    }
 }
 
 void inl_remote_drain(struct inl_remote *r, struct inlets_slice text)

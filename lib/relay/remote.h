@@ -84,8 +84,9 @@ struct inl_remote_config {
     struct inlets_slice authority; /* for the Host field */
     struct inlets_slice target;    /* "/tunnel" */
     struct inlets_slice agent;
-    const struct inlets_slice *token; /* as it is at each handshake */
-    struct inlets_slice label;        /* for the log */
+    /* For Authorization, as they are at each handshake. */
+    const struct inlets_slice *credentials;
+    struct inlets_slice label; /* for the log */
     uint32_t connect_timeout_ms, retry_max_ms, refused_retry_ms;
     struct inl_lane_config lane;
     uint32_t max_streams;

@@ -79,7 +79,7 @@ void inl_remote_line_dial(struct inl_reconnect *rc)
         line->began_ms = r->config.env->now_ms;
         line->uplink.config.timeout_ms =
             has_ticket ? resume_timeout(r) : r->config.connect_timeout_ms;
-        inl_uplink_start(&line->uplink, r->config.token,
+        inl_uplink_start(&line->uplink, r->config.credentials,
                          has_ticket ? &line->ticket : NULL);
     }
 }

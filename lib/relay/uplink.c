@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TOKEN_MAX 4096u
-
 static void finish(struct inl_uplink *u)
 {
     u->done = true;
@@ -160,7 +158,6 @@ static const struct inl_machine_ops machine_ops = {.rx = uplink_rx,
 
 static int put_request(struct inl_uplink *u)
 {
-    char bearer[TOKEN_MAX + 8];
     char ticket[INL_TICKET_TEXT_MAX + 1];
     struct inlets_field fields[6] = {
         {INL_LIT("Sec-WebSocket-Version"), INL_LIT("13")},
@@ -177,14 +174,9 @@ static int put_request(struct inl_uplink *u)
     enum inl_http1_framing framing;
     int err;
 
-    if (u->token->len > TOKEN_MAX) {
-        return INLETS_EINVAL;
-    }
-    if (u->token->len > 0) {
-        memcpy(bearer, "Bearer ", 7);
-        memcpy(bearer + 7, u->token->ptr, u->token->len);
-        fields[head.nfields++] = (struct inlets_field){
-            INL_LIT("Authorization"), inl_slice(bearer, u->token->len + 7)};
+    if (u->credentials->len > 0) {
+        fields[head.nfields++] =
+            (struct inlets_field){INL_LIT("Authorization"), *u->credentials};
     }
     if (u->ticket != NULL) {
         fields[head.nfields++] = (struct inlets_field){
@@ -194,7 +186,6 @@ static int put_request(struct inl_uplink *u)
     err = inl_http1_put_request(
         &u->link->out, &head,
         INL_LIT("Connection: Upgrade\r\nUpgrade: websocket\r\n"), &framing);
-    inl_wipe(bearer, sizeof(bearer));
     inl_wipe(ticket, sizeof(ticket));
     return err;
 }
@@ -243,7 +234,8 @@ void inl_uplink_fini(struct inl_uplink *u)
     inl_http1_fini(&u->http);
 }
 
-void inl_uplink_start(struct inl_uplink *u, const struct inlets_slice *token,
+void inl_uplink_start(struct inl_uplink *u,
+                      const struct inlets_slice *credentials,
                       const struct inl_ticket *ticket)
 {
     uint64_t due = u->config.env->now_ms + u->config.timeout_ms;
@@ -255,7 +247,7 @@ void inl_uplink_start(struct inl_uplink *u, const struct inlets_slice *token,
     u->ticket = ticket;
     u->status = 0;
     u->err = 0;
-    u->token = token;
+    u->credentials = credentials;
     u->dial = (struct inl_dial){.host = u->config.host,
                                 .port = u->config.port,
                                 .due_ms = due,

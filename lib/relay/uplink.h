@@ -41,7 +41,7 @@ struct inl_uplink {
     struct inl_http1 http;
     struct inl_timer timer;
     char key[INL_WS_KEY_LEN];
-    const struct inlets_slice *token;
+    const struct inlets_slice *credentials;
     const struct inl_ticket *ticket; /* borrowed during the attempt */
     struct inl_ticket answer;        /* valid in `up` if answered */
     bool done, switched, answered;
@@ -52,10 +52,11 @@ struct inl_uplink {
 void inl_uplink_init(struct inl_uplink *u,
                      const struct inl_uplink_config *config);
 void inl_uplink_fini(struct inl_uplink *u);
-/* One attempt at a time. token: for Authorization, may be empty; ticket: the
- * lane that the websocket is for, or NULL. Both are used when connected, so
+/* One attempt at a time. credentials: for Authorization, may be empty; ticket:
+ * the lane that the websocket is for, or NULL. Both are used when connected, so
  * they must live, and may be brought up to date, until the attempt ends. */
-void inl_uplink_start(struct inl_uplink *u, const struct inlets_slice *token,
+void inl_uplink_start(struct inl_uplink *u,
+                      const struct inlets_slice *credentials,
                       const struct inl_ticket *ticket);
 /* Ends an attempt without a word. Idempotent. */
 void inl_uplink_cancel(struct inl_uplink *u);

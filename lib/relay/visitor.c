@@ -2,6 +2,7 @@
  *
  *   IDLE      between requests; nothing of the next one has come
  *   HEAD      a part of a head has come
+ *   KNOCKING  a tunnel's handshake, of which it is not known yet who it is
  *   BUSY      a request is being answered (its body may still be coming)
  *   RAW       after a 101: bytes both ways
  *   LEAVING   the last answer is out; the link lingers
@@ -44,14 +45,16 @@
 #define TAKING_LOOKS 4u
 
 static const char *const state_names[INL_VISITOR_NSTATES] = {
-    "idle", "head", "busy", "raw", "leaving", "gone"};
+    "idle", "head", "knocking", "busy", "raw", "leaving", "gone"};
 
 #define TO(s) (1u << (s))
 static const unsigned moves[INL_VISITOR_NSTATES] = {
-    [INL_VISITOR_IDLE] = TO(INL_VISITOR_HEAD) | TO(INL_VISITOR_BUSY) |
+    [INL_VISITOR_IDLE] = TO(INL_VISITOR_HEAD) | TO(INL_VISITOR_KNOCKING) |
+                         TO(INL_VISITOR_BUSY) | TO(INL_VISITOR_LEAVING) |
+                         TO(INL_VISITOR_GONE),
+    [INL_VISITOR_HEAD] = TO(INL_VISITOR_KNOCKING) | TO(INL_VISITOR_BUSY) |
                          TO(INL_VISITOR_LEAVING) | TO(INL_VISITOR_GONE),
-    [INL_VISITOR_HEAD] =
-        TO(INL_VISITOR_BUSY) | TO(INL_VISITOR_LEAVING) | TO(INL_VISITOR_GONE),
+    [INL_VISITOR_KNOCKING] = TO(INL_VISITOR_LEAVING) | TO(INL_VISITOR_GONE),
     [INL_VISITOR_BUSY] = TO(INL_VISITOR_IDLE) | TO(INL_VISITOR_RAW) |
                          TO(INL_VISITOR_LEAVING) | TO(INL_VISITOR_GONE),
     [INL_VISITOR_RAW] = TO(INL_VISITOR_LEAVING) | TO(INL_VISITOR_GONE),
@@ -82,6 +85,7 @@ static void visitor_free(struct inl_later *later)
     inl_list_remove(&v->resume.node);
     inl_http1_fini(&v->http);
     inl_queue_fini(&v->held);
+    inl_visitor_drop_knock(v);
     inl_free(v->x);
     inl_free(v);
 }
@@ -90,6 +94,7 @@ void inl_visitor_leave(struct inl_visitor *v)
 {
     if (v->state != INL_VISITOR_LEAVING && v->state != INL_VISITOR_GONE) {
         inl_visitor_move(v, INL_VISITOR_LEAVING);
+        inl_visitor_drop_knock(v);
         inl_timer_off(v->env, &v->timer);
         inl_link_finish(v->link);
     }
@@ -225,6 +230,7 @@ static void eof_reached(struct inl_visitor *v)
     switch (v->state) {
     case INL_VISITOR_IDLE:
     case INL_VISITOR_HEAD:
+    case INL_VISITOR_KNOCKING:
         inl_visitor_leave(v);
         break;
     case INL_VISITOR_BUSY:
@@ -246,17 +252,26 @@ static void eof_reached(struct inl_visitor *v)
     }
 }
 
+/* With what it has sent already. */
 static void give_link_away(struct inl_visitor *v, const uint8_t *p, size_t n)
 {
     struct inl_link *link = v->link;
 
     inl_visitor_move(v, INL_VISITOR_GONE);
+    inl_visitor_drop_knock(v);
+    inl_timer_off(v->env, &v->timer);
     v->link = NULL;
     inl_crowd_leave(&v->member);
     inl_env_later(v->env, &v->free);
     if (n > 0) {
         inl_link_rx(link, p, n);
     }
+}
+
+void inl_visitor_give_link(struct inl_visitor *v)
+{
+    inl_queue_clear(&v->held); /* nobody speaks before our 101 */
+    give_link_away(v, NULL, 0);
 }
 
 static void hold(struct inl_visitor *v, const uint8_t *p, size_t n)
@@ -339,8 +354,7 @@ static void visitor_resume(struct inl_later *later)
 
         inl_queue_consume(&v->held, used);
         if (v->hand_over) {
-            inl_queue_clear(&v->held); /* nobody speaks before our 101 */
-            give_link_away(v, NULL, 0);
+            inl_visitor_give_link(v);
             return;
         }
         if (used < s.len) {
@@ -385,7 +399,7 @@ static void visitor_eof(void *machine)
     struct inl_visitor *v = machine;
 
     v->eof = true;
-    if (v->held.bytes == 0) {
+    if (v->held.bytes == 0 || v->state == INL_VISITOR_KNOCKING) {
         eof_reached(v);
     } else if (v->state == INL_VISITOR_BUSY && v->x->request_done) {
         doubt(v); /* what is held waits for this answer, as the visitor may */
@@ -426,6 +440,7 @@ static void visitor_gone(void *machine, int err)
     if (v->state != INL_VISITOR_GONE) {
         inl_visitor_move(v, INL_VISITOR_GONE);
     }
+    inl_visitor_drop_knock(v);
     v->link = NULL;
     inl_crowd_leave(&v->member);
     inl_env_later(v->env, &v->free);
@@ -506,6 +521,7 @@ static void visitor_timeout(struct inl_timer *timer)
     case INL_VISITOR_BUSY:
         busy_too_long(v);
         break;
+    case INL_VISITOR_KNOCKING: /* whoever is asked answers */
     case INL_VISITOR_RAW:
     case INL_VISITOR_LEAVING:
     case INL_VISITOR_GONE:

@@ -9,6 +9,7 @@
 #include "base/env.h"
 #include "base/link.h"
 #include "proto/http1.h"
+#include "relay/ask.h"
 #include "relay/crowd.h"
 #include "relay/service.h"
 
@@ -21,10 +22,11 @@ struct inl_visitor_config {
      * any routing. Empty: this address takes no tunnels. open_tunnel gets
      * the link with whatever machine it sets, or refuses with an error
      * (INLETS_EAUTH: 401, INLETS_EVERSION: 426, ...) and, where it has better
-     * words than the error's, with a static text. */
+     * words than the error's, with a static text; or it is INL_ASKED. */
     struct inlets_slice tunnel_path;
     int (*open_tunnel)(void *user, struct inl_link *link,
-                       const struct inlets_head *head, const char **ret_why);
+                       const struct inlets_head *head, struct inl_ask *ask,
+                       const char **ret_why);
     void *user;
 
     /* Proxies in front of us, whose word about a visitor counts; NULL: none.

@@ -388,43 +388,6 @@ static struct inl_visitor_exchange *exchange_new(struct inl_visitor *v,
     return x;
 }
 
-static bool is_tunnel(const struct inl_visitor *v,
-                      const struct inlets_head *head)
-{
-    return v->config->tunnel_path.len > 0 &&
-           inl_slice_eq(inl_target_path(head->target),
-                        v->config->tunnel_path) &&
-           (head->flags & INLETS_HEAD_UPGRADE) != 0 &&
-           inl_is_websocket_upgrade(head);
-}
-
-/* Two of the errors mean something else to visitors. */
-static const char *why_no_tunnel(int err)
-{
-    switch (err) {
-    case INLETS_EUNAVAILABLE:
-        return "it would resume what is not here any more";
-    case INLETS_EGOAWAY:
-        return "this exit node is shutting down";
-    default:
-        return inlets_strerror(err);
-    }
-}
-
-static void start_tunnel(struct inl_visitor *v, const struct inlets_head *head)
-{
-    const char *why = NULL;
-    int err = v->config->open_tunnel(v->config->user, v->link, head, &why);
-
-    if (err == 0) {
-        v->hand_over = true;
-        return;
-    }
-    inl_visitor_refuse_tunnel(
-        v, err == INLETS_EVERSION ? 426 : inl_status_of_error(err),
-        why != NULL ? why : why_no_tunnel(err));
-}
-
 /* That of a proxy in front of us, when it said so. */
 static struct inlets_slice visitors_port(const struct inl_visitor *v,
                                          char buf[8])
@@ -565,8 +528,8 @@ static void on_head(struct inl_http1 *h, const struct inlets_head *head,
     char buf[INL_HOST_MAX + 1];
     int len = 0;
 
-    if (is_tunnel(v, head)) {
-        start_tunnel(v, head);
+    if (inl_visitor_is_tunnel(v, head)) {
+        inl_visitor_start_tunnel(v, head);
         return;
     }
     if (head->host.len > 0) {

@@ -1,6 +1,7 @@
 /* visitor_machine.h: the inside of visitor.h: the connection (visitor.c), one
- * request on it with its answer (visitor_exchange.c), and answers of our own
- * (visitor_answer.c). For these three files only. */
+ * request on it with its answer (visitor_exchange.c), handshakes of tunnels
+ * (visitor_tunnel.c), and answers of our own (visitor_answer.c). For these four
+ * files only. */
 #ifndef INL_RELAY_VISITOR_MACHINE_H
 #define INL_RELAY_VISITOR_MACHINE_H
 
@@ -15,6 +16,7 @@
 enum inl_visitor_state {
     INL_VISITOR_IDLE,
     INL_VISITOR_HEAD,
+    INL_VISITOR_KNOCKING,
     INL_VISITOR_BUSY,
     INL_VISITOR_RAW,
     INL_VISITOR_LEAVING,
@@ -48,6 +50,13 @@ struct inl_visitor_exchange {
     char text[];
 };
 
+/* A handshake that waits for an answer. */
+struct inl_visitor_knock {
+    struct inl_visitor *visitor;
+    struct inl_ask ask;
+    struct inlets_head *head; /* owned */
+};
+
 struct inl_visitor {
     struct inl_crowd_member member;
     const struct inl_visitor_config *config;
@@ -57,6 +66,7 @@ struct inl_visitor {
     struct inl_http1 http;
     struct inl_flow flow;           /* our end: the caller */
     struct inl_visitor_exchange *x; /* owned; NULL when none */
+    struct inl_visitor_knock *knock; /* owned; NULL but when KNOCKING */
     struct inl_queue held;
     struct inl_timer timer;
     struct inl_timer taking; /* while an answer is on its way */
@@ -79,6 +89,9 @@ struct inl_visitor {
 void inl_visitor_move(struct inl_visitor *v, enum inl_visitor_state to);
 /* No more requests on this connection: flush, FIN, wait for the visitor. */
 void inl_visitor_leave(struct inl_visitor *v);
+/* The link has another machine now; what the visitor has sent behind its
+ * handshake is dropped. */
+void inl_visitor_give_link(struct inl_visitor *v);
 /* For the next request. */
 void inl_visitor_start_waiting(struct inl_visitor *v);
 /* A part of an answer is about to be written: the visitor has to take it. */
@@ -95,6 +108,16 @@ void inl_visitor_drop_exchange(struct inl_visitor *v);
 void inl_visitor_exchange_over(struct inl_visitor *v);
 /* The answer cannot be completed: what went out must not look whole. */
 void inl_visitor_cut(struct inl_visitor *v, int err);
+
+/* ---- one who wants to be a tunnel (visitor_tunnel.c) --------------------- */
+
+bool inl_visitor_is_tunnel(const struct inl_visitor *v,
+                           const struct inlets_head *head);
+/* v->hand_over: it is one now. Else it is refused, or KNOCKING. */
+void inl_visitor_start_tunnel(struct inl_visitor *v,
+                              const struct inlets_head *head);
+/* What it asks for is not to be answered any more. */
+void inl_visitor_drop_knock(struct inl_visitor *v);
 
 /* ---- answers of our own (visitor_answer.c) ------------------------------ */
 

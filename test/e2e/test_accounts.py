@@ -385,7 +385,7 @@ def commands_change_the_file_whole(w):
         ran = book.run(*argv, code=1)
         check(words in ran.err and not ran.out, argv, ran.err)
     for argv, words in (
-            (('add', 'x'), '--host'), (('add',), 'NAME'), ((), 'add, rotate'),
+            (('add', 'x'), '--host'), (('add',), 'NAME'), ((), 'add, password'),
             (('list', 'x'), 'no NAME'), (('frob', 'x'), "'frob'"),
             (('remove', 'n0', '--sessions', '2'), 'only account add')):
         check(words in book.run(*argv, code=2).err, argv)

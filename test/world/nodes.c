@@ -19,13 +19,14 @@ static struct world_exit *exit_of(const struct inl_gate *g)
 }
 
 static int exit_authorise(struct inl_gate *g, const struct inl_link *link,
-                          const struct inlets_head *head,
+                          const struct inlets_head *head, struct inl_ask *ask,
                           struct inl_gate_identity *ret_shown,
                           const char **ret_why)
 {
     struct inlets_slice account = inl_head_find(head, INL_LIT("World-Account"));
 
     (void)link;
+    (void)ask;
     (void)ret_why;
     (void)snprintf(ret_shown->account, sizeof(ret_shown->account), "%.*s",
                    (int)account.len, account.ptr);
@@ -77,11 +78,12 @@ static const struct inl_gate_ops exit_ops = {.authorise = exit_authorise,
                                              .down = exit_down};
 
 static int open_tunnel(void *user, struct inl_link *link,
-                       const struct inlets_head *head, const char **ret_why)
+                       const struct inlets_head *head, struct inl_ask *ask,
+                       const char **ret_why)
 {
     struct world_exit *x = user;
 
-    return inl_gate_open(&x->gate, link, head, ret_why);
+    return inl_gate_open(&x->gate, link, head, ask, ret_why);
 }
 
 void world_exit_accept(struct world_end *e, void *user)
@@ -263,7 +265,7 @@ static const struct inl_remote_ops dev_ops = {.offer = dev_offer,
 
 void world_dev_config(struct world *w, struct inl_remote_config *config)
 {
-    static const struct inlets_slice token = {"secret", 6};
+    static const struct inlets_slice credentials = {"Bearer secret", 13};
 
     *config = (struct inl_remote_config){
         .ops = &dev_ops,
@@ -274,7 +276,7 @@ void world_dev_config(struct world *w, struct inl_remote_config *config)
         .authority = INL_LIT("exit"),
         .target = INL_LIT("/tunnel"),
         .agent = INL_LIT("world"),
-        .token = &token,
+        .credentials = &credentials,
         .label = INL_LIT("exit"),
         .connect_timeout_ms = 10000,
         .retry_max_ms = 30000,
