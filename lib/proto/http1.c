@@ -265,10 +265,25 @@ static int on_extension(llhttp_t *parser, const char *at, size_t n)
 
     (void)at;
     h->extension_bytes += n;
+    h->extension_part += n;
     if (h->extension_bytes > INL_HTTP1_MAX_CHUNK_EXT) {
         inl_http1_fail(h, INLETS_EBADMESSAGE, "Chunk extensions too large");
         return HPE_USER;
     }
+    return 0;
+}
+
+/* RFC 9112 7.1.1: a name is a token, and a value that is begun is one or is
+ * quoted; llhttp takes nothing for either. */
+static int on_extension_part(llhttp_t *parser)
+{
+    struct inl_http1 *h = self(parser);
+
+    if (h->extension_part == 0) {
+        inl_http1_fail(h, INLETS_EBADMESSAGE, "Empty chunk extension");
+        return HPE_USER;
+    }
+    h->extension_part = 0;
     return 0;
 }
 
@@ -286,6 +301,8 @@ static const llhttp_settings_t settings = {
     .on_chunk_header = on_chunk_header,
     .on_chunk_extension_name = on_extension,
     .on_chunk_extension_value = on_extension,
+    .on_chunk_extension_name_complete = on_extension_part,
+    .on_chunk_extension_value_complete = on_extension_part,
     .on_body = on_data,
     .on_message_complete = stop_here,
 };
@@ -437,7 +454,8 @@ static int end_head(struct inl_http1 *h)
         return end_interim(h);
     }
     h->phase = INL_HTTP1_BODY;
-    h->raw_bytes = h->body_bytes = h->chunks = h->extension_bytes = 0;
+    h->raw_bytes = h->body_bytes = h->chunks = 0;
+    h->extension_bytes = h->extension_part = 0;
     if (inl_http1_is_bodiless(h) || head.content_length == INLETS_LENGTH_NONE ||
         head.content_length == 0) {
         return end_message(h);

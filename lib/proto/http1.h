@@ -89,6 +89,7 @@ struct inl_http1 {
     uint64_t raw_fields; /* raw_bytes where the fields or trailers began */
     uint64_t body_bytes, chunks; /* of this body */
     uint64_t extension_bytes;    /* names and values of its chunks' */
+    uint64_t extension_part;     /* of the name or value that is being read */
     size_t interim_bytes;        /* heads of 1xx before this response */
     unsigned blank_bytes;        /* CR and LF before the start line */
     const char *reason;          /* static: our words for err; NULL: llhttp's */

@@ -201,6 +201,10 @@ CUT = [
         '5;a=' + 'b' * 20000 + '\r\nhello\r\n0\r\n\r\n')),
     ('7.1.1 2,000 small extensions', chunked(
         '1;abc=def\r\nh\r\n' * 2000 + '0\r\n\r\n')),
+    ('7.1.1 an extension without a name',
+     chunked('5;=b\r\nhello\r\n0\r\n\r\n')),
+    ('7.1.1 an extension without a value',
+     chunked('5;a=\r\nhello\r\n0\r\n\r\n')),
     ('7.1.1 NUL in an extension', chunked('5;a=\0\r\nhello\r\n0\r\n\r\n')),
     ('7.1.1 CR in an extension', chunked('5;a\rb\r\nhello\r\n0\r\n\r\n')),
     ('7.1.1 LF in an extension', chunked('5;a\nb\r\nhello\r\n0\r\n\r\n')),

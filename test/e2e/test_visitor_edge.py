@@ -270,6 +270,10 @@ BAD_BODIES = {
                                    + b'\r\nabcde\r\n0\r\n\r\n',
     '9112-7.1.1 many extensions': b'1;a=bcdefghij\r\na\r\n' * 900
                                   + b'0\r\n\r\n',
+    '9112-7.1.1 no name': b'5;=b\r\nabcde\r\n0\r\n\r\n',
+    '9112-7.1.1 no value': b'5;a=\r\nabcde\r\n0\r\n\r\n',
+    '9112-7.1.1 no second value': b'5;a=b;c=;d\r\nabcde\r\n0\r\n\r\n',
+    '9112-7.1.1 nothing': b'5;\r\nabcde\r\n0\r\n\r\n',
     '9112-7.1.1 NUL in an extension': b'5;a=\0\r\nabcde\r\n0\r\n\r\n',
     '9112-7.1.1 CR in an extension': b'5;a\rb\r\nabcde\r\n0\r\n\r\n',
     '9112-7.1.1 LF in an extension': b'5;a\nabcde\r\n0\r\n\r\n',
@@ -422,7 +426,7 @@ TAKEN = {
     '9112-7.1 17 digits': (post(CHUNKED, body=b'0' * 16
                                 + b'5\r\nabcde\r\n' + NIL), '/', 'a'),
     '9112-7.1.1 extensions': (post(
-        CHUNKED, body=b'5;a=b;c="d\\"e"\r\nabcde\r\n0;f\r\n\r\n'), '/', 'a'),
+        CHUNKED, body=b'5;a=b;c="d\\"e";g=""\r\nabcde\r\n0;f\r\n\r\n'), '/', 'a'),
     '9110-7.8 h2c': (get(b'Connection: Upgrade, HTTP2-Settings',
                          b'Upgrade: h2c', b'HTTP2-Settings: AAMAAABkAAQ'),
                      '/', 'a'),
