@@ -1,7 +1,7 @@
-/* account.c: inlets-server account add|password|rotate|remove|list: changes the
- * accounts file. Tokens go to stdout, and nothing else does; a server that runs
- * notices by itself. Commands at the same time take turns by a lock on the
- * folder. */
+/* account.c: inlets-server account add|password|rotate|remove|issuer|list:
+ * changes the accounts file. Tokens go to stdout, and nothing else does; a
+ * server that runs notices by itself. Commands at the same time take turns by a
+ * lock on the folder. */
 #include "common/file.h"
 #include "common/flags.h"
 #include "common/process.h"
@@ -9,43 +9,44 @@
 #include "inlets-server/accounts.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define PROGRAM "inlets-server"
 #define LIST_MAX 256u
+#define KEYS_MAX (256u * 1024)
 
 static const char help[] =
     "Usage: inlets-server account add NAME --accounts FILE --host HOST [flag "
     "...]\n"
-    "       inlets-server account rotate|remove NAME --accounts FILE\n"
-    "       inlets-server account password NAME --accounts FILE "
-    "--password-from F\n"
+    "       inlets-server account rotate|remove|password NAME --accounts FILE\n"
+    "       inlets-server account issuer NAME --accounts FILE --url URL\n"
+    "           --audience TEXT --keys FILE\n"
     "       inlets-server account list --accounts FILE\n"
     "Who may open tunnels to inlets-server --accounts FILE, and serve what. A\n"
     "server that runs takes over what changes within seconds.\n"
     "\n"
     "add prints the new account's token, once: FILE has its SHA-256 only.\n"
-    "      --host HOST        that it may serve: app.example.com,\n"
-    "                         *.example.com, example.com/api or *; again for "
-    "more\n"
-    "      --from CIDR        where its clients may be; again for more\n"
-    "      --expires DATE     2027-01-31, or 2027-01-31T12:00:00Z\n"
-    "      --sessions N       clients at once\n"
-    "      --streams N, --streams-per-second N   visitors' requests\n"
-    "      --password-from F  no token, but a password, that is in F (- is "
-    "stdin);\n"
-    "                         its client takes it by --basic-auth-from\n"
+    "      --host HOST        that it may serve: app.example.com, again for "
+    "more;\n"
+    "                         *.example.com, example.com/api or *\n"
+    "      --password-from F  no token, but the password in F; - is stdin\n"
+    "      --issuer NAME --claim CLAIM=VALUE ...  no token, but those of an "
+    "issuer\n"
+    "                         that say all this; VALUE* is a beginning\n"
+    "      --from CIDR, --expires 2027-01-31, --sessions N, --streams N,\n"
+    "      --streams-per-second N   limits\n"
     "rotate prints a new token; the one before stays valid until the next "
     "one.\n"
     "      --drop-old         it does not\n"
-    "password gives it a password, or another one, beside its tokens.\n"
-    "remove ends the account's tunnels, too.\n"
+    "password gives it a password (--password-from); remove ends its "
+    "tunnels.\n"
+    "issuer: whose tokens (JWT) are taken; --keys is its JWK Set, - is stdin.\n"
     "\n"
     "Examples:\n"
     "  inlets-server account add alice --accounts accounts.json \\\n"
     "      --host '*.alice.example.com' > alice.token\n"
-    "  inlets-server account rotate alice --accounts accounts.json --drop-old\n"
     "More: man inlets-server\n";
 
 struct list {
@@ -57,7 +58,8 @@ struct list {
 struct command {
     const char *verb, *name;
     const char *file;
-    struct list hosts, networks;
+    struct list hosts, networks, claims;
+    const char *issuer, *url, *audience, *keys_file;
     const char *expires;
     uint32_t sessions, streams, streams_per_second;
     const char *password_file;
@@ -87,6 +89,11 @@ static int read_flags(struct command *c, int argc, char **argv,
         {"sessions", 0, CMD_FLAG_LIMIT, &c->sessions},
         {"streams", 0, CMD_FLAG_LIMIT, &c->streams},
         {"streams-per-second", 0, CMD_FLAG_LIMIT, &c->streams_per_second},
+        {"issuer", 0, CMD_FLAG_ONCE, &c->issuer},
+        {"claim", 0, CMD_FLAG_CALL, &c->claims, .take = add_item},
+        {"url", 0, CMD_FLAG_ONCE, &c->url},
+        {"audience", 0, CMD_FLAG_ONCE, &c->audience},
+        {"keys", 0, CMD_FLAG_ONCE, &c->keys_file},
         {"password-from", 0, CMD_FLAG_ONCE, &c->password_file},
         {"drop-old", 0, CMD_FLAG_BOOL, &c->drop_old},
         {"help", 'h', CMD_FLAG_STOP, &c->help},
@@ -106,21 +113,86 @@ static bool has_limits(const struct command *c)
            c->sessions > 0 || c->streams > 0 || c->streams_per_second > 0;
 }
 
+static bool is_known_verb(const struct command *c)
+{
+    static const char *const verbs[] = {"add",    "password", "rotate",
+                                        "remove", "issuer",   "list"};
+
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (is_verb(c, verbs[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What belongs to one command is a mistake with the others. */
+static int check_owners(const struct command *c, struct cmd_problem *p)
+{
+    bool adds = is_verb(c, "add"), issues = is_verb(c, "issuer");
+
+    if (!adds && has_limits(c)) {
+        return cmd_problem_set(p, "only account add takes hosts and limits; "
+                                  "they can be changed in the file");
+    }
+    if (!adds && (c->issuer != NULL || c->claims.n > 0)) {
+        return cmd_problem_set(p, "only account add takes --issuer and "
+                                  "--claim; they can be changed in the file");
+    }
+    if (!issues &&
+        (c->url != NULL || c->audience != NULL || c->keys_file != NULL)) {
+        return cmd_problem_set(p, "only account issuer takes --url, --audience "
+                                  "and --keys");
+    }
+    if (c->drop_old && !is_verb(c, "rotate")) {
+        return cmd_problem_set(p, "only account rotate takes --drop-old");
+    }
+    if (c->password_file != NULL && !adds && !is_verb(c, "password")) {
+        return cmd_problem_set(p, "only account add and account password take "
+                                  "--password-from");
+    }
+    return 0;
+}
+
+static int check_add(const struct command *c, struct cmd_problem *p)
+{
+    if (c->hosts.n == 0) {
+        return cmd_problem_set(p,
+                               "account add needs a --host that %.64s may "
+                               "serve; '*' is any",
+                               c->name);
+    }
+    if ((c->issuer == NULL) != (c->claims.n == 0)) {
+        return cmd_problem_set(p, "--issuer NAME and --claim CLAIM=VALUE go "
+                                  "together");
+    }
+    if (c->issuer != NULL && c->password_file != NULL) {
+        return cmd_problem_set(p, "--password-from and --issuer: keep one; the "
+                                  "file may say both");
+    }
+    for (size_t i = 0; i < c->claims.n; i++) {
+        const char *value = strchr(c->claims.items[i], '=');
+
+        if (value == NULL || value == c->claims.items[i]) {
+            return cmd_problem_set(p, "--claim: '%.80s' is not like sub=VALUE",
+                                   c->claims.items[i]);
+        }
+    }
+    return 0;
+}
+
 static int check(const struct command *c, struct cmd_problem *p)
 {
-    bool adds = is_verb(c, "add"), lists = is_verb(c, "list");
-    bool sets = is_verb(c, "password");
+    bool lists = is_verb(c, "list");
 
-    if (!adds && !lists && !sets && !is_verb(c, "remove") &&
-        !is_verb(c, "rotate")) {
+    if (!is_known_verb(c)) {
         return cmd_problem_set(p,
                                "account: '%.64s' is not add, password, "
-                               "rotate, remove or list",
+                               "rotate, remove, issuer or list",
                                c->verb);
     }
     if (!lists && c->name == NULL) {
-        return cmd_problem_set(p, "account %s needs the NAME of an account",
-                               c->verb);
+        return cmd_problem_set(p, "account %s needs a NAME", c->verb);
     }
     if (lists && c->name != NULL) {
         return cmd_problem_set(p, "account list takes no NAME ('%.64s')",
@@ -129,26 +201,19 @@ static int check(const struct command *c, struct cmd_problem *p)
     if (c->file == NULL) {
         return cmd_problem_set(p, "account %s needs --accounts FILE", c->verb);
     }
-    if (adds && c->hosts.n == 0) {
-        return cmd_problem_set(p,
-                               "account add needs a --host that %.64s may "
-                               "serve; '*' is any",
-                               c->name);
+    if (check_owners(c, p) != 0) {
+        return -1;
     }
-    if (!adds && has_limits(c)) {
-        return cmd_problem_set(p, "only account add takes hosts and limits; "
-                                  "they can be changed in the file");
+    if (is_verb(c, "password") && c->password_file == NULL) {
+        return cmd_problem_set(p, "account password needs the password: "
+                                  "--password-from FILE, - for stdin");
     }
-    if (c->drop_old && !is_verb(c, "rotate")) {
-        return cmd_problem_set(p, "only account rotate takes --drop-old");
+    if (is_verb(c, "issuer") &&
+        (c->url == NULL || c->audience == NULL || c->keys_file == NULL)) {
+        return cmd_problem_set(p, "account issuer needs --url, --audience and "
+                                  "--keys");
     }
-    if (sets != (c->password_file != NULL) && !adds) {
-        return cmd_problem_set(p, sets ? "account password needs the password: "
-                                         "--password-from FILE, - for stdin"
-                                       : "only account add and account "
-                                         "password take --password-from");
-    }
-    return 0;
+    return is_verb(c, "add") ? check_add(c, p) : 0;
 }
 
 /* argv: inlets-server account VERB [NAME] flags... */
@@ -157,8 +222,10 @@ static int parse(struct command *c, int argc, char **argv,
 {
     int at = 2;
 
-    *c = (struct command){
-        .verb = "", .hosts.flag = "--host", .networks.flag = "--from"};
+    *c = (struct command){.verb = "",
+                          .hosts.flag = "--host",
+                          .networks.flag = "--from",
+                          .claims.flag = "--claim"};
     if (at < argc && argv[at][0] != '-') {
         c->verb = argv[at++];
     }
@@ -200,10 +267,34 @@ static int add(const struct command *c, const char *password,
     account.streams = c->streams;
     account.streams_per_second = c->streams_per_second;
     account.password = password;
+    account.issuer = c->issuer;
+    account.claims = c->claims.items;
+    account.nclaims = c->claims.n;
     err = inlets_accounts_add(accounts, &account, token, why);
     return err == 0
                ? 0
                : cmd_problem_set(p, "%s: %s", c->file,
+                                 *why != '\0' ? why : inlets_strerror(err));
+}
+
+static int set_issuer(const struct command *c, struct inlets_accounts *accounts,
+                      struct cmd_problem *p)
+{
+    bool is_stdin = strcmp(c->keys_file, "-") == 0;
+    char why[INLETS_WHY_SIZE] = "", *keys = NULL;
+    size_t len = 0;
+    int err;
+
+    if (cmd_file_read(is_stdin ? "/dev/stdin" : c->keys_file, KEYS_MAX, &keys,
+                      &len, p) != 0) {
+        return -1;
+    }
+    err = inlets_accounts_set_issuer(accounts, c->name, c->url, c->audience,
+                                     (struct inlets_slice){keys, len}, why);
+    free(keys);
+    return err == 0
+               ? 0
+               : cmd_problem_set(p, "%s: %s", c->keys_file,
                                  *why != '\0' ? why : inlets_strerror(err));
 }
 
@@ -215,6 +306,9 @@ static int change(const struct command *c, const char *password,
 
     if (is_verb(c, "add")) {
         return add(c, password, accounts, token, p);
+    }
+    if (is_verb(c, "issuer")) {
+        return set_issuer(c, accounts, p);
     }
     err = is_verb(c, "remove") ? inlets_accounts_remove(accounts, c->name)
           : is_verb(c, "password")
@@ -235,7 +329,9 @@ static int change_file(const struct command *c, const char *password,
     int lock = cmd_file_lock(c->file, p);
     int rc = lock < 0
                  ? -1
-                 : cmd_accounts_read(c->file, is_verb(c, "add"), &accounts, p);
+                 : cmd_accounts_read(c->file,
+                                     is_verb(c, "add") || is_verb(c, "issuer"),
+                                     &accounts, p);
 
     if (rc == 0) {
         rc = change(c, password, accounts, token, p);
@@ -308,6 +404,15 @@ static int run_change(const struct command *c)
     }
     if (is_verb(c, "remove")) {
         (void)fprintf(stderr, "%s is removed from %s.\n", c->name, c->file);
+    } else if (is_verb(c, "issuer")) {
+        (void)fprintf(stderr,
+                      "Tokens of %s for %s are known in %s as --issuer %s.\n",
+                      c->url, c->audience, c->file, c->name);
+    } else if (c->issuer != NULL) {
+        (void)fprintf(stderr,
+                      "%s is whoever shows such a token of %s, by "
+                      "--token-from.\n",
+                      c->name, c->issuer);
     } else if (c->password_file != NULL) {
         (void)fprintf(stderr,
                       "%s has this password now; its client takes %s:PASSWORD "
@@ -335,6 +440,7 @@ static void print_account(const struct inlets_account *a)
     }
     (void)printf("\n  tokens %zu%s", a->ntokens,
                  a->password != NULL ? "  password" : "");
+    print_limit("claims", (uint32_t)a->nclaims);
     if (a->expires != NULL) {
         (void)printf("  expires %s", a->expires);
     }

@@ -50,6 +50,14 @@ struct inlets_account {
      * (RFC 7617) with the name as the user; 8 to 256 bytes. Of one that is got:
      * its hash by crypt(5). NULL: none. */
     const char *password;
+
+    /* Of one that is added: in place of a token, those of an issuer (JWT) that
+     * say all this: like "sub=repo:me/app:ref:refs/heads/main". A name that
+     * begins with / is a JSON Pointer (RFC 6901) into the claims; a value that
+     * ends in * is a beginning. NULL: none. */
+    const char *issuer; /* by the name that inlets_accounts_set_issuer gave */
+    const char *const *claims;
+    size_t nclaims; /* of one that is got: how many such rules it has */
 };
 
 #define inlets_account_init(account)                                           \
@@ -97,6 +105,15 @@ inlets_accounts_rotate(struct inlets_accounts *accounts, const char *name,
 INLETS_API INLETS_MUST_USE int
 inlets_accounts_set_password(struct inlets_accounts *accounts, const char *name,
                              const char *password);
+
+/* Whose tokens (JWT, RFC 7519; RS256 or ES256) accounts may ask for: `issuer`
+ * is their "iss", `audience` in their "aud", and `keys` the JWK Set (RFC 7517)
+ * that they are signed with, which takes the place of what there was under this
+ * name. INLETS_EINVAL with a sentence, INLETS_ENOMEM; nothing has changed then.
+ */
+INLETS_API INLETS_MUST_USE int inlets_accounts_set_issuer(
+    struct inlets_accounts *accounts, const char *name, const char *issuer,
+    const char *audience, struct inlets_slice keys, char why[INLETS_WHY_SIZE]);
 
 /* From now on these, beside opts.token, whose holder may serve every host; and
  * nobody without a token. The server owns them, unless the error is

@@ -96,6 +96,36 @@ int64_t inl_base64_decode(struct inlets_slice text, void *out, size_t size)
     return (int64_t)written;
 }
 
+int64_t inl_base64url_decode(struct inlets_slice text, void *out, size_t size)
+{
+    uint8_t *p = out;
+    size_t written = 0;
+
+    for (size_t at = 0; at < text.len; at += 4) {
+        size_t digits = text.len - at < 4 ? text.len - at : 4;
+        char group[4];
+        uint32_t bits;
+
+        for (size_t i = 0; i < digits; i++) {
+            char c = text.ptr[at + i];
+
+            /* The other alphabet's two are none of this one. */
+            group[i] = (char)(c == '-'               ? '+'
+                              : c == '_'             ? '/'
+                              : c == '+' || c == '/' ? '='
+                                                     : c);
+        }
+        if (digits < 2 || !base64_group(group, digits, &bits) ||
+            size - written < digits - 1) {
+            return INLETS_EINVAL;
+        }
+        for (size_t i = 0; i < digits - 1; i++) {
+            p[written++] = (uint8_t)(bits >> (16 - 8 * i));
+        }
+    }
+    return (int64_t)written;
+}
+
 void inl_hex_encode(const void *ptr, size_t n, char *out)
 {
     const uint8_t *p = ptr;

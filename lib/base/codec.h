@@ -13,6 +13,9 @@ void inl_base64_encode(const void *ptr, size_t n, char *out);
 /* Strict: padded, no white space, no stray bits. Returns the number of bytes
  * written, or INLETS_EINVAL (also when size is too small). */
 int64_t inl_base64_decode(struct inlets_slice text, void *out, size_t size);
+/* Base64url without padding (RFC 4648 5, RFC 7515 2), as strict. */
+int64_t inl_base64url_decode(struct inlets_slice text, void *out, size_t size);
+
 /* Writes 2n lower-case digits, no NUL. */
 void inl_hex_encode(const void *ptr, size_t n, char *out);
 /* Exactly 2n lower-case digits to n bytes; false, and nothing is written, for

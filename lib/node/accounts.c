@@ -88,6 +88,7 @@ void inlets_accounts_get(const struct inlets_accounts *accounts, size_t index,
         .streams_per_second = e->streams_per_second,
         .ntokens = e->ntokens,
         .password = e->password,
+        .nclaims = inl_account_entry_nrules(e),
     };
 
     inl_opts_copy(account, account->size, &view, sizeof(view));
@@ -155,7 +156,12 @@ int inlets_accounts_add(struct inlets_accounts *accounts,
     e.sessions = given.sessions;
     e.streams = given.streams;
     e.streams_per_second = given.streams_per_second;
-    if (given.password != NULL) {
+    e.rule_issuer = given.issuer;
+    e.rule_claims = given.claims;
+    e.nrule_claims = given.nclaims;
+    if (given.issuer != NULL) {
+        err = 0;
+    } else if (given.password != NULL) {
         e.password = hash;
         err = make_hash(given.password, hash, why);
     } else {
@@ -203,4 +209,13 @@ int inlets_accounts_set_password(struct inlets_accounts *accounts,
 
     return err != 0 ? err
                     : inl_account_doc_set_password(&accounts->doc, name, hash);
+}
+
+int inlets_accounts_set_issuer(struct inlets_accounts *accounts,
+                               const char *name, const char *issuer,
+                               const char *audience, struct inlets_slice keys,
+                               char why[INLETS_WHY_SIZE])
+{
+    return inl_account_doc_set_issuer(&accounts->doc, name, issuer, audience,
+                                      keys, why);
 }

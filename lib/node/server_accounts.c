@@ -41,6 +41,34 @@ static struct inlets_slice find_credentials(const struct inlets_head *head)
     return seen == 1 ? value : INL_LIT("");
 }
 
+/* What is wrong with it is said in the log alone. */
+static int identify_jwt(struct inlets_server *server, struct inlets_slice token,
+                        struct inl_gate_identity *who,
+                        const struct inl_account **ret_account)
+{
+    struct inl_env *env = inl_server_env(server);
+    const char *why = NULL;
+    const struct inl_account *account = inl_accounts_by_jwt(
+        &server->accounts, token, inl_env_wall_s(env), &who->until_s, &why);
+
+    if (account == NULL) {
+        inl_log(env, INLETS_LOG_WARN, "token refused",
+                INL_KV("why", inl_str(why)));
+        return INLETS_EAUTH;
+    }
+    memcpy(who->proof, account->says->claims_proof, sizeof(who->proof));
+    *ret_account = account;
+    return 0;
+}
+
+static bool is_jwt(const struct inlets_server *server,
+                   struct inlets_slice credentials,
+                   struct inlets_slice *ret_token)
+{
+    return server->accounts.is_set && server->accounts.doc.nissuers > 0 &&
+           inl_bearer_parse(credentials, ret_token) && inl_jwt_is(*ret_token);
+}
+
 /* Both are asked, whatever the first says: unknown and wrong cost the same. */
 static int identify_token(const struct inlets_server *server,
                           struct inlets_slice credentials,
@@ -100,6 +128,7 @@ static int identify(struct inlets_server *server,
                     const struct inl_account **ret_account)
 {
     struct inlets_slice credentials = find_credentials(head), user, password;
+    struct inlets_slice token;
     char room[INL_BASIC_ROOM];
     int err;
 
@@ -108,6 +137,9 @@ static int identify(struct inlets_server *server,
         err = identify_user(server, user, password, ask, who, ret_account);
     } else {
         err = identify_token(server, credentials, who, ret_account);
+        if (err != 0 && is_jwt(server, credentials, &token)) {
+            err = identify_jwt(server, token, who, ret_account);
+        }
     }
     inl_wipe(room, sizeof(room));
     return err;
@@ -118,6 +150,11 @@ static int check_shown(struct inlets_server *server,
                        const struct inl_gate_identity *shown,
                        const char **ret_why)
 {
+    if (shown->until_s > 0 &&
+        inl_env_wall_s(inl_server_env(server)) >= shown->until_s) {
+        *ret_why = "this token has expired";
+        return INLETS_EAUTH;
+    }
     return inl_account_check(account, inl_server_env(server), shown->proof,
                              shown->has_peer ? shown->peer.fingerprint : NULL,
                              &shown->from, ret_why);

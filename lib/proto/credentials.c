@@ -33,8 +33,8 @@ void inl_token_wipe(struct inl_token *t)
 }
 
 /* credentials = "Bearer" 1*SP token; false when it is something else. */
-static bool take_bearer(struct inlets_slice value,
-                        struct inlets_slice *ret_secret)
+bool inl_bearer_parse(struct inlets_slice value,
+                      struct inlets_slice *ret_secret)
 {
     struct inlets_slice secret = inl_slice_trim(value);
     bool is_bearer = inl_slice_starts_case(secret, INL_LIT("Bearer "));
@@ -50,7 +50,7 @@ bool inl_bearer_digest(struct inlets_slice value,
                        uint8_t digest[INL_SHA256_LEN])
 {
     struct inlets_slice secret;
-    bool fine = take_bearer(value, &secret);
+    bool fine = inl_bearer_parse(value, &secret);
 
     if (secret.len > MAX_PRESENTED) {
         fine = false;

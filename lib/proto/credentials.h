@@ -21,6 +21,9 @@ void inl_token_wipe(struct inl_token *t);
  * it. */
 bool inl_bearer_digest(struct inlets_slice value,
                        uint8_t digest[INL_SHA256_LEN]);
+/* SECRET itself; false: there is none. */
+bool inl_bearer_parse(struct inlets_slice value,
+                      struct inlets_slice *ret_secret);
 /* The user and the password of "Basic BASE64" (RFC 7617), in `room`, which the
  * caller wipes; false: there is none. */
 #define INL_BASIC_ROOM 512u

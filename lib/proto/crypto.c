@@ -72,6 +72,72 @@ int inl_crypto_random(void *ptr, size_t n)
                : INLETS_EINTERNAL;
 }
 
+/* A key in the store: destroyed by the caller. 0: there is none. */
+static psa_key_id_t import(enum inl_signature kind, struct inlets_slice key,
+                           psa_algorithm_t *ret_algorithm)
+{
+    psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
+    bool is_ec = kind == INL_ES256;
+    psa_key_id_t id = PSA_KEY_ID_NULL;
+
+    *ret_algorithm = is_ec ? PSA_ALG_ECDSA(PSA_ALG_SHA_256)
+                           : PSA_ALG_RSA_PKCS1V15_SIGN(PSA_ALG_SHA_256);
+    psa_set_key_usage_flags(&attributes, PSA_KEY_USAGE_VERIFY_MESSAGE);
+    psa_set_key_algorithm(&attributes, *ret_algorithm);
+    psa_set_key_type(&attributes,
+                     is_ec ? PSA_KEY_TYPE_ECC_PUBLIC_KEY(PSA_ECC_FAMILY_SECP_R1)
+                           : PSA_KEY_TYPE_RSA_PUBLIC_KEY);
+    if (is_ec && key.len != INL_ES256_KEY_LEN) {
+        return PSA_KEY_ID_NULL; /* PSA would take another curve's */
+    }
+    if (inl_crypto_init() != 0 ||
+        psa_import_key(&attributes, (const uint8_t *)key.ptr, key.len, &id) !=
+            PSA_SUCCESS) {
+        return PSA_KEY_ID_NULL;
+    }
+    return id;
+}
+
+static bool has_bits(psa_key_id_t id, enum inl_signature kind)
+{
+    psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
+    size_t bits = 0;
+
+    if (psa_get_key_attributes(id, &attributes) == PSA_SUCCESS) {
+        bits = psa_get_key_bits(&attributes);
+    }
+    psa_reset_key_attributes(&attributes);
+    return kind == INL_ES256
+               ? bits == 256
+               : bits >= INL_RSA_BITS_MIN && bits <= INL_RSA_BITS_MAX;
+}
+
+bool inl_is_public_key(enum inl_signature kind, struct inlets_slice key)
+{
+    psa_algorithm_t algorithm;
+    psa_key_id_t id = import(kind, key, &algorithm);
+    bool is_key = id != PSA_KEY_ID_NULL && has_bits(id, kind);
+
+    (void)psa_destroy_key(id);
+    return is_key;
+}
+
+/* The key is imported each time: the store has few places for those of others
+ * and ours, and to import one costs a hundredth of what it is for. */
+bool inl_verify(enum inl_signature kind, struct inlets_slice key,
+                struct inlets_slice data, struct inlets_slice signature)
+{
+    psa_algorithm_t algorithm;
+    psa_key_id_t id = import(kind, key, &algorithm);
+    bool is_right = id != PSA_KEY_ID_NULL &&
+                    psa_verify_message(id, algorithm, (const uint8_t *)data.ptr,
+                                       data.len, (const uint8_t *)signature.ptr,
+                                       signature.len) == PSA_SUCCESS;
+
+    (void)psa_destroy_key(id);
+    return is_right;
+}
+
 bool inl_equal_constant_time(const void *a, const void *b, size_t n)
 {
     const volatile uint8_t *p = a;

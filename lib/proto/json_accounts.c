@@ -25,6 +25,7 @@
 /* An account that is being read. */
 struct reading {
     struct inl_account_entry *entry;
+    json_t *issuers; /* of the document; may be NULL */
     char *why;
 };
 
@@ -205,6 +206,60 @@ static int read_limit(const struct reading *r, const char *name, json_t *value,
     return 0;
 }
 
+/* All that is said in one rule must be true of a token: it says something, and
+ * of an issuer that is there. */
+static int check_rule(const struct reading *r, json_t *rule)
+{
+    const char *issuer = json_string_value(json_object_get(rule, "issuer"));
+    const char *name;
+    json_t *value;
+
+    if (json_object_get(r->issuers, issuer == NULL ? "" : issuer) == NULL) {
+        return refuse(r, "claims: a rule's issuer is none of the file's "
+                         "issuers");
+    }
+    if (json_object_size(rule) < 2) {
+        return refuse(r, "claims: a rule names no claim");
+    }
+    json_object_foreach(rule, name, value)
+    {
+        const char *text = json_string_value(value);
+
+        if (name[0] == '\0' || text == NULL || text[0] == '\0' ||
+            strcmp(text, "*") == 0) {
+            return refuse(r, "claims: '%.40s' is not a text, or says nothing",
+                          name);
+        }
+    }
+    return 0;
+}
+
+static int read_claims(const struct reading *r, json_t *value)
+{
+    size_t n = json_array_size(value);
+    char *text;
+    int err = 0;
+
+    if (!json_is_array(value) || n == 0 || n > INL_ACCOUNT_RULES) {
+        return refuse(r, "claims: not a list of one to %u rules",
+                      INL_ACCOUNT_RULES);
+    }
+    for (size_t i = 0; err == 0 && i < n; i++) {
+        err = check_rule(r, json_array_get(value, i));
+    }
+    if (err != 0) {
+        return err;
+    }
+    text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text == NULL) {
+        return INLETS_ENOMEM;
+    }
+    r->entry->claims = value;
+    err = inl_sha256(inl_str(text), r->entry->claims_proof);
+    inl_account_doc_free_text(text);
+    return err;
+}
+
 static int read_member(const struct reading *r, const char *name, json_t *value)
 {
     struct inl_account_entry *e = r->entry;
@@ -214,6 +269,9 @@ static int read_member(const struct reading *r, const char *name, json_t *value)
     }
     if (strcmp(name, "password") == 0) {
         return read_password(r, value);
+    }
+    if (strcmp(name, "claims") == 0) {
+        return read_claims(r, value);
     }
     if (strcmp(name, "certificates") == 0) {
         return read_certificates(r, value);
@@ -278,9 +336,96 @@ static void fini_entries(struct inl_account_entry *entries, size_t n)
     inl_free(entries);
 }
 
-/* What the tree says, instead of what it said. */
-static int read_entries(struct inl_account_doc *doc, char *why)
+/* ---- issuers ------------------------------------------------------------ */
+
+static int refuse_issuer(const char *name, const char *what, char *why)
 {
+    (void)snprintf(why, INL_ACCOUNT_WHY, "issuer %.60s: %s", name, what);
+    return INLETS_EINVAL;
+}
+
+/* A member that has to be there, and not empty. */
+static const char *text_in(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text == NULL || text[0] == '\0' ? NULL : text;
+}
+
+static int read_issuer(const char *name, json_t *value,
+                       struct inl_jwt_issuer *issuer, char *why)
+{
+    const char *what = "";
+    int err;
+
+    issuer->name = name;
+    issuer->issuer = text_in(value, "issuer");
+    issuer->audience = text_in(value, "audience");
+    if (name[0] == '\0' || json_object_size(value) != 3 ||
+        issuer->issuer == NULL || issuer->audience == NULL) {
+        return refuse_issuer(name,
+                             "not like {\"issuer\": \"https://...\", "
+                             "\"audience\": \"...\", \"keys\": [...]}",
+                             why);
+    }
+    err = inl_jwk_read(json_object_get(value, "keys"), &issuer->keys,
+                       &issuer->nkeys, &what);
+    if (err == INLETS_EINVAL) {
+        (void)snprintf(why, INL_ACCOUNT_WHY, "issuer %.60s: keys: %s", name,
+                       what);
+    }
+    return err;
+}
+
+static void fini_issuers(struct inl_jwt_issuer *issuers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        inl_free(issuers[i].keys);
+    }
+    inl_free(issuers);
+}
+
+static int read_issuers(const struct inl_account_doc *doc,
+                        struct inl_jwt_issuer **ret_issuers, size_t *ret_n,
+                        char *why)
+{
+    json_t *all = json_object_get(doc->root, "issuers"), *value;
+    struct inl_jwt_issuer *issuers;
+    const char *name;
+    size_t at = 0;
+    int err = 0;
+
+    if (all != NULL &&
+        (!json_is_object(all) || json_object_size(all) > INL_ACCOUNT_ISSUERS)) {
+        (void)snprintf(why, INL_ACCOUNT_WHY,
+                       "issuers: not an object with at most %u issuers",
+                       INL_ACCOUNT_ISSUERS);
+        return INLETS_EINVAL;
+    }
+    issuers = inl_calloc(json_object_size(all) + 1, sizeof(*issuers));
+    if (issuers == NULL) {
+        return INLETS_ENOMEM;
+    }
+    json_object_foreach(all, name, value)
+    {
+        err = err != 0 ? err : read_issuer(name, value, &issuers[at++], why);
+    }
+    if (err != 0) {
+        fini_issuers(issuers, at);
+        return err;
+    }
+    *ret_issuers = issuers;
+    *ret_n = at;
+    return 0;
+}
+
+/* ---- the document ------------------------------------------------------- */
+
+static int read_accounts(const struct inl_account_doc *doc,
+                         struct inl_account_entry **ret_entries, size_t *ret_n,
+                         char *why)
+{
+    json_t *issuers = json_object_get(doc->root, "issuers");
     json_t *accounts = json_object_get(doc->root, "accounts");
     size_t n = json_object_size(accounts), at = 0;
     struct inl_account_entry *entries;
@@ -288,7 +433,8 @@ static int read_entries(struct inl_account_doc *doc, char *why)
     json_t *value;
     int err = 0;
 
-    if (!json_is_object(accounts) || json_object_size(doc->root) != 1 ||
+    if (!json_is_object(accounts) ||
+        json_object_size(doc->root) != 1u + (issuers != NULL) ||
         n > INL_ACCOUNTS_MAX) {
         (void)snprintf(why, INL_ACCOUNT_WHY,
                        "not like {\"accounts\": {\"NAME\": {...}}}, with at "
@@ -302,7 +448,7 @@ static int read_entries(struct inl_account_doc *doc, char *why)
     }
     json_object_foreach(accounts, name, value)
     {
-        struct reading r = {&entries[at++], why};
+        struct reading r = {&entries[at++], issuers, why};
 
         r.entry->name = name;
         r.entry->expires_s = INT64_MAX;
@@ -312,9 +458,33 @@ static int read_entries(struct inl_account_doc *doc, char *why)
             return err;
         }
     }
+    *ret_entries = entries;
+    *ret_n = n;
+    return 0;
+}
+
+static void fini_what_is_read(struct inl_account_doc *doc)
+{
     fini_entries(doc->entries, doc->n);
-    doc->entries = entries;
-    doc->n = n;
+    fini_issuers(doc->issuers, doc->nissuers);
+    *doc = (struct inl_account_doc){.root = doc->root};
+}
+
+/* What the tree says, instead of what it said. */
+static int read_entries(struct inl_account_doc *doc, char *why)
+{
+    struct inl_account_doc new = {.root = doc->root};
+    int err = read_accounts(doc, &new.entries, &new.n, why);
+
+    if (err == 0) {
+        err = read_issuers(doc, &new.issuers, &new.nissuers, why);
+    }
+    if (err != 0) {
+        fini_what_is_read(&new);
+        return err;
+    }
+    fini_what_is_read(doc);
+    *doc = new;
     return 0;
 }
 
@@ -331,7 +501,7 @@ static bool is_blank(struct inlets_slice text)
 int inl_account_doc_parse(struct inl_account_doc *ret_doc,
                           struct inlets_slice text, char why[INL_ACCOUNT_WHY])
 {
-    struct inl_account_doc doc = {NULL, NULL, 0};
+    struct inl_account_doc doc = {.root = NULL};
     json_error_t problem = {.line = 0};
     int err;
 
@@ -358,9 +528,14 @@ int inl_account_doc_parse(struct inl_account_doc *ret_doc,
 
 void inl_account_doc_fini(struct inl_account_doc *doc)
 {
-    fini_entries(doc->entries, doc->n);
+    fini_what_is_read(doc);
     json_decref(doc->root);
-    *doc = (struct inl_account_doc){NULL, NULL, 0};
+    *doc = (struct inl_account_doc){.root = NULL};
+}
+
+size_t inl_account_entry_nrules(const struct inl_account_entry *entry)
+{
+    return json_array_size(entry->claims);
 }
 
 const struct inl_account_entry *
@@ -429,14 +604,46 @@ static bool set_tokens(json_t *object, const struct inl_account_entry *e)
     return set(object, "tokens", list) && done;
 }
 
+/* {"issuer": "...", "sub": "..."}, of "sub=..." */
+static json_t *make_rule(const struct inl_account_entry *e)
+{
+    json_t *rule = json_object();
+    bool done = set(rule, "issuer", json_string(e->rule_issuer));
+
+    for (size_t i = 0; i < e->nrule_claims; i++) {
+        const char *claim = e->rule_claims[i];
+        const char *value = strchr(claim, '=');
+
+        done = done && value != NULL &&
+               json_object_setn_new(rule, claim, (size_t)(value - claim),
+                                    json_string(value + 1)) == 0;
+    }
+    if (!done) {
+        json_decref(rule);
+        return NULL;
+    }
+    return rule;
+}
+
+static bool set_rule(json_t *object, const struct inl_account_entry *e)
+{
+    json_t *rules = json_array();
+
+    if (json_array_append_new(rules, make_rule(e)) != 0) {
+        json_decref(rules);
+        return false;
+    }
+    return set(object, "claims", rules);
+}
+
 /* NULL: out of memory, or a text is not UTF-8. */
 static json_t *make_account(const struct inl_account_entry *e)
 {
     json_t *a = json_object();
 
     if ((e->ntokens == 0 || set_tokens(a, e)) &&
-        (e->password == NULL ||
-         set(a, "password", json_string(e->password))) &&
+        (e->password == NULL || set(a, "password", json_string(e->password))) &&
+        (e->rule_issuer == NULL || set_rule(a, e)) &&
         set_texts(a, "hosts", e->hosts, e->nhosts) &&
         (e->nnetworks == 0 ||
          set_texts(a, "networks", e->networks, e->nnetworks)) &&
@@ -488,9 +695,7 @@ int inl_account_doc_remove(struct inl_account_doc *doc, const char *name)
     }
     err = read_entries(doc, why);
     if (err != 0) { /* the entries name what is gone */
-        fini_entries(doc->entries, doc->n);
-        doc->entries = NULL;
-        doc->n = 0;
+        fini_what_is_read(doc);
     }
     return err;
 }
@@ -531,4 +736,117 @@ int inl_account_doc_set_password(struct inl_account_doc *doc, const char *name,
         return INLETS_ENOMEM;
     }
     return read_entries(doc, why);
+}
+
+/* The array of a JWK Set, with a reference of its own; NULL: it is none. */
+static json_t *load_keys(struct inlets_slice text)
+{
+    json_t *root = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *keys = json_is_object(root) ? json_object_get(root, "keys") : root;
+
+    json_incref(keys);
+    json_decref(root);
+    return keys;
+}
+
+static json_t *make_issuer(const char *issuer, const char *audience,
+                           json_t *keys)
+{
+    json_t *value = json_object();
+
+    if (set(value, "issuer", json_string(issuer)) &&
+        set(value, "audience", json_string(audience)) &&
+        json_object_set(value, "keys", keys) == 0) {
+        return value;
+    }
+    json_decref(value);
+    return NULL;
+}
+
+/* NULL takes it out. */
+static int put_issuer(struct inl_account_doc *doc, const char *name,
+                      json_t *value)
+{
+    json_t *issuers = json_object_get(doc->root, "issuers");
+
+    if (value == NULL) {
+        (void)json_object_del(issuers, name);
+        return json_object_size(issuers) > 0
+                   ? 0
+                   : json_object_del(doc->root, "issuers");
+    }
+    if (issuers == NULL && !set(doc->root, "issuers", json_object())) {
+        return -1;
+    }
+    return json_object_set(json_object_get(doc->root, "issuers"), name, value);
+}
+
+int inl_account_doc_set_issuer(struct inl_account_doc *doc, const char *name,
+                               const char *issuer, const char *audience,
+                               struct inlets_slice keys,
+                               char why[INL_ACCOUNT_WHY])
+{
+    json_t *old = json_incref(
+        json_object_get(json_object_get(doc->root, "issuers"), name));
+    json_t *loaded = load_keys(keys);
+    json_t *new = make_issuer(issuer, audience, loaded);
+    int err = INLETS_EINVAL;
+
+    if (loaded == NULL) {
+        (void)snprintf(why, INL_ACCOUNT_WHY, "the keys are not JSON");
+    } else if (new == NULL || put_issuer(doc, name, new) != 0) {
+        (void)snprintf(why, INL_ACCOUNT_WHY,
+                       "out of memory, or a text is not UTF-8");
+    } else {
+        err = read_entries(doc, why);
+    }
+    if (err != 0) {
+        (void)put_issuer(doc, name, old);
+    }
+    json_decref(old);
+    json_decref(loaded);
+    json_decref(new);
+    return err;
+}
+
+/* ---- tokens of issuers -------------------------------------------------- */
+
+static const struct inl_account_entry *
+find_by_claims(const struct inl_account_doc *doc, const json_t *claims,
+               const struct inl_jwt_issuer *issuer)
+{
+    for (size_t i = 0; i < doc->n; i++) {
+        const json_t *rules = doc->entries[i].claims;
+
+        for (size_t k = 0; k < json_array_size(rules); k++) {
+            const json_t *rule = json_array_get(rules, k);
+
+            if (strcmp(json_string_value(json_object_get(rule, "issuer")),
+                       issuer->name) == 0 &&
+                inl_jwt_matches(claims, rule)) {
+                return &doc->entries[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+const struct inl_account_entry *
+inl_account_doc_by_jwt(const struct inl_account_doc *doc,
+                       struct inlets_slice token, int64_t now_s,
+                       int64_t *ret_until_s, const char **ret_why)
+{
+    const struct inl_jwt_issuer *issuer;
+    const struct inl_account_entry *entry;
+    json_t *claims = inl_jwt_verify(token, doc->issuers, doc->nissuers, now_s,
+                                    &issuer, ret_why);
+
+    if (claims == NULL) {
+        return NULL;
+    }
+    entry = find_by_claims(doc, claims, issuer);
+    *ret_until_s = inl_jwt_until_s(claims);
+    *ret_why = "no account has a rule for what the token says";
+    inl_jwt_free(claims);
+    return entry;
 }

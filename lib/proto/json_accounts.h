@@ -7,16 +7,24 @@
  *       "networks": ["192.0.2.0/24"],
  *       "certificates": ["sha256:HEX"],
  *       "expires": "2027-01-31T00:00:00Z",
- *       "sessions": 2, "streams": 100, "streams_per_second": 50}}}
+ *       "sessions": 2, "streams": 100, "streams_per_second": 50,
+ *       "claims": [{"issuer": "github", "sub": "repo:alice/app:*"}]}},
+ *    "issuers": {"github": {
+ *       "issuer": "https://token.actions.githubusercontent.com",
+ *       "audience": "inlets",
+ *       "keys": [{"kty": "RSA", "kid": "1", "n": "...", "e": "AQAB"}]}}}
  *
- * All but "hosts" may be left out. A member that is not known is an error: a
- * limit with a slip of the pen must not be no limit. */
+ * Claims (json_jwt.h): tokens of that issuer which say all that a rule says are
+ * the account's; the first account in the file whose rule fits has them. All
+ * but "hosts" may be left out. A member that is not known is an error: a limit
+ * with a slip of the pen must not be no limit. */
 #ifndef INL_PROTO_JSON_ACCOUNTS_H
 #define INL_PROTO_JSON_ACCOUNTS_H
 
 #include "base/cidr.h"
 #include "base/url.h"
 #include "proto/crypto.h"
+#include "proto/json_jwt.h"
 #include "proto/password.h"
 
 /* Each handshake is compared with every token. */
@@ -25,6 +33,8 @@
 /* One that is in use, and one that takes its place. */
 #define INL_ACCOUNT_TOKENS 2u
 #define INL_ACCOUNT_CERTIFICATES 8u
+#define INL_ACCOUNT_RULES 16u /* about claims */
+#define INL_ACCOUNT_ISSUERS 16u
 #define INL_ACCOUNT_HOSTS_MAX 256u
 #define INL_ACCOUNT_NETWORKS_MAX 64u
 /* Of a sentence that says what is wrong, with NUL. */
@@ -40,6 +50,12 @@ struct inl_account_entry {
     size_t ntokens;
     const char *password; /* its hash, in crypt(5)'s notation; NULL: none */
     uint8_t password_proof[INL_SHA256_LEN]; /* digest of the hash */
+    const struct json_t *claims;            /* an array of rules; NULL: none */
+    uint8_t claims_proof[INL_SHA256_LEN];   /* digest of the rules */
+    /* Of one that is to be added: a rule. NULL: none. */
+    const char *rule_issuer;
+    const char *const *rule_claims; /* "sub=VALUE" */
+    size_t nrule_claims;
     uint8_t certificates[INL_ACCOUNT_CERTIFICATES][INL_SHA256_LEN];
     size_t ncertificates; /* 0: none is needed */
     const char **hosts;   /* as written */
@@ -58,6 +74,8 @@ struct inl_account_doc {
     struct json_t *root;
     struct inl_account_entry *entries; /* in the file's order */
     size_t n;
+    struct inl_jwt_issuer *issuers;
+    size_t nissuers;
 };
 
 /* An empty text is a document without accounts. INLETS_EINVAL with a sentence,
@@ -68,6 +86,9 @@ void inl_account_doc_fini(struct inl_account_doc *doc);
 /* NUL-terminated; freed by inl_account_doc_free_text. NULL: out of memory. */
 char *inl_account_doc_print(const struct inl_account_doc *doc);
 void inl_account_doc_free_text(char *text);
+
+/* How many rules about claims it has. */
+size_t inl_account_entry_nrules(const struct inl_account_entry *entry);
 
 /* NULL: there is none. */
 const struct inl_account_entry *
@@ -86,5 +107,19 @@ int inl_account_doc_rotate(struct inl_account_doc *doc, const char *name,
 /* hash: as inl_password_hash makes it. Errors as for rotate. */
 int inl_account_doc_set_password(struct inl_account_doc *doc, const char *name,
                                  const char *hash);
+/* A new issuer, or another of that name. keys: a JWK Set (RFC 7517 5), or its
+ * array. INLETS_EINVAL with a sentence, INLETS_ENOMEM; the document is what it
+ * was. */
+int inl_account_doc_set_issuer(struct inl_account_doc *doc, const char *name,
+                               const char *issuer, const char *audience,
+                               struct inlets_slice keys,
+                               char why[INL_ACCOUNT_WHY]);
+
+/* Whose is this token (JWT), at this time, and until when? NULL and why: for
+ * the log. */
+const struct inl_account_entry *
+inl_account_doc_by_jwt(const struct inl_account_doc *doc,
+                       struct inlets_slice token, int64_t now_s,
+                       int64_t *ret_until_s, const char **ret_why);
 
 #endif

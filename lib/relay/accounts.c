@@ -134,7 +134,7 @@ int inl_accounts_set(struct inl_accounts *a, struct inl_env *env,
     }
     inl_accounts_fini(a);
     *a = new;
-    *doc = (struct inl_account_doc){NULL, NULL, 0};
+    *doc = (struct inl_account_doc){.root = NULL};
     return 0;
 }
 
@@ -196,6 +196,26 @@ static bool has_password(const struct inl_account *account,
                                    INL_SHA256_LEN);
 }
 
+/* Its holder has shown a token that its rules fit: the digest is theirs. */
+static bool has_claims(const struct inl_account *account,
+                       const uint8_t digest[INL_SHA256_LEN])
+{
+    return account->says->claims != NULL &&
+           inl_equal_constant_time(account->says->claims_proof, digest,
+                                   INL_SHA256_LEN);
+}
+
+struct inl_account *inl_accounts_by_jwt(const struct inl_accounts *a,
+                                        struct inlets_slice token,
+                                        int64_t now_s, int64_t *ret_until_s,
+                                        const char **ret_why)
+{
+    const struct inl_account_entry *entry =
+        inl_account_doc_by_jwt(&a->doc, token, now_s, ret_until_s, ret_why);
+
+    return entry == NULL ? NULL : &a->items[entry - a->doc.entries];
+}
+
 static bool has_certificate(const struct inl_account_entry *e,
                             const uint8_t *certificate)
 {
@@ -214,7 +234,8 @@ int inl_account_check(const struct inl_account *account, struct inl_env *env,
 {
     const struct inl_account_entry *e = account->says;
 
-    if (!has_token(account, digest) && !has_password(account, digest)) {
+    if (!has_token(account, digest) && !has_password(account, digest) &&
+        !has_claims(account, digest)) {
         *ret_why = e->password == NULL
                        ? "this token is not valid any more"
                        : "this token or password is not valid any more";
@@ -237,6 +258,9 @@ int inl_account_check(const struct inl_account *account, struct inl_env *env,
 
 bool inl_accounts_have_dates(const struct inl_accounts *a)
 {
+    if (a->doc.nissuers > 0) {
+        return true;
+    }
     for (size_t i = 0; i < a->doc.n; i++) {
         if (a->doc.entries[i].expires_s != INT64_MAX) {
             return true;

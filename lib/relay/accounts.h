@@ -45,6 +45,12 @@ struct inl_account *inl_accounts_find(const struct inl_accounts *a,
  * depend on which, nor on how much of it is right. */
 struct inl_account *inl_accounts_by_token(const struct inl_accounts *a,
                                           const uint8_t digest[INL_SHA256_LEN]);
+/* Whose is this token of an issuer (JWT), and until when? NULL: nobody's, and
+ * why, for the log. */
+struct inl_account *inl_accounts_by_jwt(const struct inl_accounts *a,
+                                        struct inlets_slice token,
+                                        int64_t now_s, int64_t *ret_until_s,
+                                        const char **ret_why);
 /* Why a client with this proof and this certificate (its fingerprint; NULL:
  * none) may not be there, or no more: INLETS_EAUTH, INLETS_EFORBIDDEN, with a
  * sentence; or 0. */

@@ -28,7 +28,8 @@ struct inl_gate;
 struct inl_gate_identity {
     char account[INL_ACCOUNT_NAME_MAX + 1]; /* "": the only one there is */
     uint8_t proof[INL_SHA256_LEN];          /* digest of what showed it */
-    struct inl_ip from;                     /* where it came from */
+    int64_t until_s;          /* what showed it is valid; 0: for ever */
+    struct inl_ip from;       /* where it came from */
     bool has_peer;            /* it has shown a certificate, which was right */
     struct inl_tls_peer peer; /* then */
 };

@@ -426,7 +426,8 @@ TAKEN = {
     '9112-7.1 17 digits': (post(CHUNKED, body=b'0' * 16
                                 + b'5\r\nabcde\r\n' + NIL), '/', 'a'),
     '9112-7.1.1 extensions': (post(
-        CHUNKED, body=b'5;a=b;c="d\\"e";g=""\r\nabcde\r\n0;f\r\n\r\n'), '/', 'a'),
+        CHUNKED, body=b'5;a=b;c="d\\"e";g=""\r\nabcde\r\n0;f\r\n\r\n'),
+        '/', 'a'),
     '9110-7.8 h2c': (get(b'Connection: Upgrade, HTTP2-Settings',
                          b'Upgrade: h2c', b'HTTP2-Settings: AAMAAABkAAQ'),
                      '/', 'a'),

@@ -1,0 +1,291 @@
+"""Accounts whose clients show the token of an issuer (JWT): no secret of ours
+is stored with them."""
+
+import json
+import os
+import time
+
+from lib.house import check, equal, soon, test, within
+from lib.jwt import Key, b64, claims_of, hs256
+from lib.origin import hello, named
+
+from test_accounts import Book, ask, read
+from test_gate import handshake
+
+ISSUER, AUDIENCE = 'https://issuer.test', 'inlets'
+MAIN = 'repo:me/app:ref:refs/heads/main'
+
+
+class Issued(Book):
+    """An accounts file with an issuer of two keys."""
+
+    def __init__(self, w):
+        super().__init__(w)
+        self.rsa = Key(w.folder, 'r1', 'RS256')
+        self.ec = Key(w.folder, 'e1')
+        self.keys(self.rsa.jwk(use='sig'), self.ec.jwk(alg='ES256'))
+
+    def keys(self, *jwks, code=0, text=None):
+        path = self.w.file('jwks.json',
+                           text or json.dumps({'keys': list(jwks)}))
+        return self.run('issuer', 'ci', '--url', ISSUER, '--audience',
+                        AUDIENCE, '--keys', path, code=code)
+
+    def rule(self, name, host, *claims):
+        flags = [flag for claim in claims for flag in ('--claim', claim)]
+        self.run('add', name, '--host', host, '--issuer', 'ci', *flags)
+
+    def claims(self, **more):
+        said = {'issuer': ISSUER, 'audience': AUDIENCE, 'sub': MAIN, **more}
+        return claims_of(**said)
+
+
+@test()
+def a_signed_token_opens_a_tunnel(w):
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    book.rule('pods', 'pod.test', 'sub=system:serviceaccount:dev:*',
+              '/kubernetes.io/namespace=dev')
+    server = book.server()
+    for number, key in enumerate((book.rsa, book.ec)):
+        token = w.file(f'{number}.jwt', key.token(book.claims()) + '\n')
+        book.client(server, token, f'h{number}.app.test='
+                    f'{w.origin(named("a")).url}')
+        equal(server.get('/', f'h{number}.app.test').body, b'a', key.kind)
+    pod = w.file('pod.jwt', book.ec.token(book.claims(
+        sub='system:serviceaccount:dev:web', aud=['other', AUDIENCE],
+        **{'kubernetes.io': {'namespace': 'dev'}})))
+    book.client(server, pod, f'pod.test={w.origin(named("pod")).url}')
+    equal(server.get('/', 'pod.test').body, b'pod', 'a pod')
+    other = book.client(server, pod, f'x.app.test={w.origin(hello).url}',
+                        ready=False)
+    other.wait_exit(1)
+    check('may not serve this host' in other.log, other.log)
+    equal(len(server.lines('tunnel connected.*account=(app|pods)')), 4, 'logs')
+    check('claims 1' in book.run('list').out, 'account list')
+    for program in (server, other):
+        check(read(pod) not in program.log and 'eyJ' not in program.log, 'log')
+
+
+def changed(token, part, change):
+    parts = token.split('.')
+    parts[part] = change(parts[part])
+    return '.'.join(parts)
+
+
+def wrong_tokens(w, book):
+    """What is refused, and what the server's log says of it."""
+    now, ec, rsa = int(time.time()), book.ec, book.rsa
+    stranger = Key(w.folder, 'e1-of-another')
+    stranger.kid = 'e1'
+    good = book.claims()
+
+    def with_claims(**more):
+        said = {**good, **more}
+        return ec.token({k: v for k, v in said.items() if v is not None})
+    unsigned = f'{b64({"alg": "none"})}.{b64(good)}.'
+    malformed, odd = 'malformed', 'not signed by RS256 or ES256'
+    unknown, late = 'not signed with a key', 'the token has expired'
+    early, aud = 'not valid yet', 'for another audience'
+    return {
+        'none': (unsigned, odd),
+        'none, signed': (ec.token(good, alg='none'), odd),
+        'None': (ec.token(good, alg='None'), odd),
+        'HS256 by the public key': (hs256(good, rsa.public_pem(), kid='r1'),
+                                    odd),
+        'HS256 by its text': (hs256(good, b64(json.dumps(
+            rsa.jwk())).encode(), kid='r1'), odd),
+        'RS512': (rsa.token(good, alg='RS512'), odd),
+        'ES384': (ec.token(good, alg='ES384'), odd),
+        'a list of algorithms': (ec.token(good, alg=['ES256']), odd),
+        'no algorithm': (ec.token(good, alg=None), odd),
+        'case of the algorithm': (ec.token(good, alg='es256'), odd),
+        'crit': (ec.token(good, crit=['exp']), odd),
+        'b64': (ec.token(good, b64=False, crit=['b64']), odd),
+        'kid of another kind': (ec.token(good, kid='r1'), unknown),
+        'unknown kid': (ec.token(good, kid='e2'), unknown),
+        'empty kid': (ec.token(good, kid=''), unknown),
+        'kid that is none': (ec.token(good, kid=5), odd),
+        'RS256 said, ES256 done': (ec.token(good, alg='RS256', kid='r1'),
+                                   unknown),
+        "another's key": (stranger.token(good), unknown),
+        'embedded key': (stranger.token(good, jwk=stranger.jwk()), unknown),
+        'jku': (stranger.token(good, jku='http://127.0.0.1/'), unknown),
+        'no signature': (changed(ec.token(good), 2, lambda x: ''), unknown),
+        'short signature': (changed(ec.token(good), 2, lambda x: x[:-4]),
+                            unknown),
+        'long signature': (changed(ec.token(good), 2, lambda x: x + 'AAAA'),
+                           unknown),
+        'zero signature': (changed(ec.token(good), 2, lambda x: 'A' * 86),
+                           unknown),
+        'padding': (changed(ec.token(good), 2, lambda x: x + '=='), unknown),
+        'other base64': (changed(ec.token(good), 2,
+                                 lambda x: '+/' + x[2:]), unknown),
+        'changed claims': (changed(ec.token(good), 1, lambda x: b64(
+            {**good, 'sub': 'admin'})), unknown),
+        'no exp': (with_claims(exp=None), 'no end'),
+        'exp that is a text': (with_claims(exp=str(now + 99)), 'no end'),
+        'exp below zero': (with_claims(exp=-1), 'no end'),
+        'exp beyond': (with_claims(exp=10 ** 18), 'no end'),
+        'expired': (with_claims(exp=now - 61), late),
+        'long expired': (with_claims(exp=0), late),
+        'nbf in the future': (with_claims(nbf=now + 75), early),
+        'iat in the future': (with_claims(iat=now + 75), early),
+        'nbf that is a text': (with_claims(nbf='now'), early),
+        'other audience': (with_claims(aud='outlets'), aud),
+        'no audience': (with_claims(aud=None), aud),
+        'audiences without ours': (with_claims(aud=['a', 5, 'Inlets']), aud),
+        'audience that is none': (with_claims(aud={'inlets': 1}), aud),
+        'other issuer': (with_claims(iss=ISSUER + '/'), 'not in the file'),
+        'no issuer': (with_claims(iss=None), 'not in the file'),
+        'issuer in a list': (with_claims(iss=[ISSUER]), 'not in the file'),
+        'other sub': (with_claims(sub=MAIN + 'x'), 'no account has a rule'),
+        'sub in a list': (with_claims(sub=[MAIN]), 'no account has a rule'),
+        'no sub': (with_claims(sub=None), 'no account has a rule'),
+        'header that is no JSON': (changed(ec.token(good), 0,
+                                           lambda x: b64('{')), malformed),
+        'twice in the header': (changed(ec.token(good), 0, lambda x: b64(
+            '{"alg":"ES256","alg":"none"}')), malformed),
+        'twice in the claims': (changed(ec.token(good), 1, lambda x: b64(
+            '{"sub":"a","sub":"b"}')), malformed),
+        'claims that are a list': (changed(ec.token(good), 1,
+                                           lambda x: b64([1])), malformed),
+        'NUL in a claim': (changed(ec.token(good), 1, lambda x: b64(
+            '{"iss":"' + ISSUER + '\\u0000"}')), malformed),
+        'deep': (changed(ec.token(good), 1, lambda x: b64(
+            '[' * 2500)), malformed),
+        # These look like no token of an issuer: tokens of ours, and wrong.
+        'four parts': (ec.token(good) + '.x', None),
+        'two parts': ('.'.join(ec.token(good).split('.')[:2]), None),
+        'no header': (changed(ec.token(good), 0, lambda x: ''), None),
+        'oversized': (ec.token({**good, 'x': 'y' * 4000}), None),
+    }
+
+
+@test(timeout=90)
+def what_is_no_token(w):
+    """All are refused alike; why is in the server's log alone."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    server = book.server(token=True)
+    said, wrong = set(), []
+    for what, (token, why) in wrong_tokens(w, book).items():
+        before = len(server.lines('token refused'))
+        answer = ask(w, server, handshake(token))
+        said.add((answer.status, answer.get('Inlets-Reason'),
+                  answer.get('WWW-Authenticate')))
+        lines = server.lines('token refused')[before:]
+        if answer.status != 401 or len(lines) != (why is not None) or (
+                why is not None and why not in lines[0]):
+            wrong.append(f'{what}: {answer.status} {lines}')
+    equal(wrong, [], 'cases')
+    equal(len(said), 1, said)
+    now = int(time.time())
+    for what, claims in {
+            'an hour': book.claims(), 'no nbf': book.claims(nbf=None),
+            'no iat': book.claims(iat=None),
+            'within the skew': book.claims(exp=now - 50),
+            'early, within the skew': book.claims(nbf=now + 50, iat=now + 50),
+            'fractions': book.claims(exp=now + 99.5),
+            'audiences': book.claims(aud=['a', AUDIENCE])}.items():
+        answer = ask(w, server, handshake(book.ec.token(claims)))
+        equal(answer.status, 101, what)
+    for what, token in {
+            'no kid': book.ec.token(book.claims(), kid=None),
+            'no typ': book.rsa.token(book.claims(), typ=None)}.items():
+        equal(ask(w, server, handshake(token)).status, 101, what)
+    check('eyJ' not in server.log, 'a token is in the log')
+
+
+@test(timeout=60)
+def sessions_end_with_their_token(w):
+    """Unless a fresh one was shown before, which no request notices."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    os.chmod(w.folder, 0o755)   # root's client is somebody else by then
+    server, go = book.server(), w.gate()
+    origin = w.origin(lambda x: (go.wait(30), hello(x)))
+
+    def token(name, seconds):   # 60 s of skew come on top
+        path = w.file(name, book.ec.token(book.claims(seconds=seconds)))
+        os.chmod(path, 0o644)
+        return path
+    kept, left = token('kept.jwt', -54), token('left.jwt', -54)
+    first = book.client(server, kept, f'kept.app.test={origin.url}')
+    second = book.client(server, left, f'left.app.test={origin.url}')
+    waiting = w.visitor(server)
+    waiting.ask(host='kept.app.test')
+    origin.wait(1)
+    os.replace(token('fresh.jwt', 300), kept)
+    first.wait_log('token read anew')
+    with within(15, 'the end of the other'):
+        second.wait_log('this token has expired', timeout=15)
+    go.set()
+    equal(waiting.answer().status, 200, 'what ran meanwhile')
+    equal(len(server.lines('tunnel ended')), 1, 'ended')
+    os.replace(token('again.jwt', 300), left)
+    soon(lambda: server.get('/', 'left.app.test').status == 200, 15,
+         'it is back')
+
+
+@test()
+def keys_and_rules_change(w):
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    server = book.server()
+    old = handshake(book.ec.token(book.claims()))
+    equal(ask(w, server, old).status, 101, 'the old key')
+    new = Key(w.folder, 'e2')
+    fresh = handshake(new.token(book.claims()))
+    equal(ask(w, server, fresh).status, 401, 'the new key, not known yet')
+    client = book.client(server, w.file('a.jwt', book.ec.token(book.claims())),
+                         f'a.app.test={w.origin(hello).url}')
+    book.keys(new.jwk())
+    soon(lambda: ask(w, server, fresh).status == 101, 5, 'the new key')
+    equal(ask(w, server, old).status, 401, 'the old key, gone')
+    equal(server.get('/', 'a.app.test').status, 200, 'who is there stays')
+    book.change(lambda accounts: accounts['app'].update(claims=[
+        {'issuer': 'ci', 'sub': 'somebody else'}]))
+    client.wait_log('not valid any more')
+    equal(ask(w, server, fresh).status, 401, 'the rule is another')
+
+
+@test()
+def mistakes(w):
+    book = Issued(w)
+    small = Key(w.folder, 'small', 'RS256', bits=1024)
+    wide = Key(w.folder, 'wide', curve='P-384')
+    book.keys(book.ec.jwk(), wide.jwk(), {'kty': 'oct', 'k': 'AA'},
+              book.rsa.jwk(use='enc'), {'kty': 'OKP'})     # passed over
+    good = read(book.path)
+    for what, (jwks, words) in {
+            'small RSA': ([small.jwk()], 'no public key'),
+            'off the curve': ([book.ec.jwk(x=b64(bytes(32)))],
+                              'no public key'),
+            'short point': ([book.ec.jwk(y='AAAA')], 'no public key'),
+            'padded': ([book.rsa.jwk(e='AQAB==')], 'no public key'),
+            'no modulus': ([book.rsa.jwk(n='')], 'no public key'),
+            'none for us': ([wide.jwk()], 'none is for signatures'),
+            'none at all': ([], 'none is for signatures'),
+            'too many': ([book.ec.jwk()] * 33, 'at most 32')}.items():
+        ran = book.keys(*jwks, code=1)
+        check(words in ran.err, what, ran.err)
+        equal(read(book.path), good, 'the file')
+    ran = book.keys(text='not json', code=1)
+    check('not JSON' in ran.err, ran.err)
+    for argv, words in (
+            (('add', 'x', '--host', '*', '--issuer', 'ci'), 'go together'),
+            (('add', 'x', '--host', '*', '--claim', 'a=b'), 'go together'),
+            (('add', 'x', '--host', '*', '--issuer', 'ci', '--claim', 'sub'),
+             'not like sub=VALUE'),
+            (('issuer', 'x', '--url', ISSUER), 'needs --url'),
+            (('rotate', 'x', '--claim', 'a=b'), 'only account add'),
+            (('list', '--keys', 'x'), 'only account issuer')):
+        check(words in book.run(*argv, code=2).err, argv)
+    for claim, issuer, words in (('sub=*', 'ci', 'says nothing'),
+                                 ('sub=', 'ci', 'says nothing'),
+                                 ('sub=a', 'cd', 'none of the file')):
+        ran = book.run('add', 'x', '--host', '*', '--issuer', issuer,
+                       '--claim', claim, code=1)
+        check(words in ran.err, claim, ran.err)
+        equal(read(book.path), good, 'the file')
