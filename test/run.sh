@@ -17,7 +17,7 @@ Runs all tests, or only the stages named:
   e2e       build/asan: real programs over real sockets
   tsan      build/tsan: loops in several threads under ThreadSanitizer
   fuzz      build/fuzz (clang): each fuzz target for a bounded number of runs
-  valgrind  build/valgrind: unit and world tests and one e2e run
+  valgrind  build/release: unit and world tests and one e2e run
   bulk      build/release: 1 GiB each way, 10,000 visitors, meson install
   soak      build/asan and build/release: everything at once for a while, then
             memory and descriptors as before
@@ -186,7 +186,8 @@ meson_test()
 # --- Building ----------------------------------------------------------------
 
 # build NAME MESON-OPTION...: configures build/NAME (anew when the options, the
-# place of the tree or the compiler changed) and compiles it.
+# place of the tree or the compiler changed) and compiles it, or only $targets.
+targets=
 build()
 {
     local name=$1 dir=build/$1
@@ -206,7 +207,8 @@ $(meson --version) $(ls -d subprojects/debian-* 2>/dev/null)"
         printf '%s\n' "$mark" >"$dir/inlets-mark"
     fi
     heading "compiling $dir"
-    if ! ninja -j "$JOBS" -C "$dir" >"$logs/compile-$name" 2>&1; then
+    # shellcheck disable=SC2086
+    if ! ninja -j "$JOBS" -C "$dir" $targets >"$logs/compile-$name" 2>&1; then
         grep -v '^\[[0-9]' "$logs/compile-$name" | tail -n 80
         count 0 1 "compiling $dir"
         return 1
@@ -218,6 +220,12 @@ sanitizers='-Db_sanitize=address,undefined -Db_lundef=false'
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+# Names of functions and lines cost no speed, and valgrind shows them.
+build_release()
+{
+    build release --buildtype=release -Ddebug=true
+}
 
 build_asan()
 {
@@ -282,8 +290,9 @@ stage_e2e()
 
 stage_tsan()
 {
-    build tsan --buildtype=debugoptimized -Doptimization=1 \
-        -Db_sanitize=thread -Db_lundef=false || return 0
+    targets="test/threads_client test/threads_threads" \
+        build tsan --buildtype=debugoptimized \
+        -Doptimization=1 -Db_sanitize=thread -Db_lundef=false || return 0
     heading 'threads (TSan)'
     # TSan cannot live with the widest address randomisation of some kernels.
     if setarch -R true 2>/dev/null; then
@@ -331,20 +340,20 @@ stage_fuzz()
 stage_valgrind()
 {
     local leaks=--errors-for-leak-kinds=definite,indirect,possible
-    build valgrind --buildtype=debugoptimized -Doptimization=1 || return 0
+    build_release || return 0
     heading 'unit and world (valgrind)'
-    meson_test 'unit and world (valgrind)' valgrind \
+    meson_test 'unit and world (valgrind)' release \
         --suite unit --suite world --timeout-multiplier 20 \
         --wrap "valgrind --quiet --leak-check=full --show-leak-kinds=all $leaks \
 --error-exitcode=99 ${VALGRIND_FLAGS-}"
     heading 'e2e (valgrind)'
-    counted 'e2e (valgrind)' python3 test/e2e/run.py --build build/valgrind \
+    counted 'e2e (valgrind)' python3 test/e2e/run.py --build build/release \
         --suite valgrind
 }
 
 stage_bulk()
 {
-    build release --buildtype=release || return 0
+    build_release || return 0
     heading 'what waits long (release)'
     counted 'patient' python3 test/e2e/run.py --build build/release \
         --suite patient -j 4
@@ -358,7 +367,7 @@ stage_soak()
     heading 'soak (ASan, UBSan)'
     counted 'soak (ASan, UBSan)' env SOAK_SECONDS="${SOAK_SECONDS:-15}" \
         python3 test/e2e/run.py --build build/asan --suite soak
-    build release --buildtype=release || return 0
+    build_release || return 0
     heading 'soak (release)'
     counted 'soak (release)' env SOAK_SECONDS="${SOAK_SECONDS:-25}" \
         python3 test/e2e/run.py --build build/release --suite soak
