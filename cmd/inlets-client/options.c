@@ -30,7 +30,10 @@ const char cmd_client_help[] =
     "repeated,\n"
     "                         or with commas; unix:/PATH, "
     "https://host#ca:FILE\n"
-    "      --upstreams-from FILE, a line each; SIGHUP reads it; --host-header\n"
+    "      --upstreams-from FILE, a line each; SIGHUP reads it; "
+    "--host-header;\n"
+    "      --name NAME        for those without HOST, under the node's "
+    "--domain\n"
     "  -f, --token-from FILE  the secret of the exit node, in a file\n"
     "  -t, --token SECRET     the secret itself; or $TOKEN; --print-token\n"
     "      --basic-auth-from FILE, --basic-auth USER:PASSWORD  of an account\n"
@@ -39,8 +42,8 @@ const char cmd_client_help[] =
     "when\n"
     "                         by http://user:password@host:port; or "
     "$https_proxy\n"
-    "      --insecure         allow ws:// beyond this machine, unencrypted\n"
-    "      --tunnel-path PATH where the exit node takes clients; /tunnel\n"
+    "      --insecure         allow ws:// beyond this machine; --tunnel-path "
+    "PATH\n"
     "      --connections auto|N, --congestion bbr|system  to carry the data\n"
     "      --connect-timeout, --ping, --dead, --resume-window, --retry-max,\n"
     "      --drain TIME       10s, 10s, 20s, 10s, 30s, 30s; like 500ms or 1m\n"
@@ -139,6 +142,7 @@ static int read_flags(struct cmd_client_options *o, int argc, char **argv,
         {"token", 't', CMD_FLAG_SECRET, &o->token},
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
+        {"name", 0, CMD_FLAG_ONCE, &o->name},
         {"basic-auth", 0, CMD_FLAG_SECRET, &o->basic_auth},
         {"basic-auth-from", 0, CMD_FLAG_ONCE, &o->basic_file},
         {"proxy", 0, CMD_FLAG_SECRET, &o->proxies.flag},
@@ -198,6 +202,15 @@ static int check_numbers(const struct inlets_client_opts *c,
 }
 
 /* What the flags say together. */
+/* RFC 1035 2.3.1 */
+static bool is_label(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return len > 0 && len <= 63 && name[len] == '\0' && name[0] != '-' &&
+           name[len - 1] != '-';
+}
+
 static int check(const struct cmd_client_options *o, struct cmd_problem *p)
 {
     if (o->is_server) {
@@ -208,6 +221,12 @@ static int check(const struct cmd_client_options *o, struct cmd_problem *p)
         return cmd_problem_set(
             p, "--strict-forwarding=false: forwarding is always strict; only "
                "what --upstream names is ever connected to");
+    }
+    if (o->name != NULL && !is_label(o->name)) {
+        return cmd_problem_set(p,
+                               "--name: '%.80s' is not a name of at most 63 "
+                               "of a-z, 0-9 and -",
+                               o->name);
     }
     if (o->client->nurls == 0) {
         return cmd_problem_set(p, "--url is needed: which exit node? For "
@@ -431,6 +450,29 @@ static int check_upstreams(const struct cmd_client_options *o,
                                  o->upstreams_file);
 }
 
+/* What has no host gets this one. */
+static int name_them(const char *name, struct cmd_upstreams *u,
+                     struct cmd_problem *p)
+{
+    for (size_t i = 0; i < u->count; i++) {
+        struct cmd_upstream *item = &u->items[i];
+        size_t size = strlen(name) + strlen(item->endpoint) + 1;
+        char *endpoint;
+
+        if (item->endpoint[0] != '\0' && item->endpoint[0] != '/') {
+            continue;
+        }
+        endpoint = malloc(size);
+        if (endpoint == NULL) {
+            return cmd_problem_set(p, "out of memory");
+        }
+        (void)snprintf(endpoint, size, "%s%s", name, item->endpoint);
+        free(item->endpoint);
+        item->endpoint = endpoint;
+    }
+    return 0;
+}
+
 int cmd_client_load_upstreams(const struct cmd_client_options *o,
                               struct cmd_upstreams *ret, struct cmd_problem *p)
 {
@@ -438,6 +480,9 @@ int cmd_client_load_upstreams(const struct cmd_client_options *o,
 
     if (rc == 0 && o->upstreams_file != NULL) {
         rc = cmd_upstreams_read(o->upstreams_file, ret, p);
+    }
+    if (rc == 0 && o->name != NULL) {
+        rc = name_them(o->name, ret, p);
     }
     if (rc == 0) {
         rc = check_upstreams(o, ret, p);

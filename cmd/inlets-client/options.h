@@ -20,6 +20,7 @@ struct cmd_client_options {
     char *token;               /* owned; NULL: none */
     const char *token_file;    /* of --token-from or --basic-auth-from */
     const char *token_warning; /* NULL: none */
+    const char *name;          /* of --name; NULL: none */
     bool is_basic;             /* the token is user:password */
     char *basic_auth;          /* until it is chosen as the token */
     const char *basic_file;

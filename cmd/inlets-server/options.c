@@ -8,6 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
+/* Names come in front of it. */
+#define DOMAIN_MAX 180u
+
 const char cmd_server_help[] =
     "Usage: inlets-server [flag ...]\n"
     "An exit node: takes visitors' HTTP requests, and sends them through the\n"
@@ -26,6 +29,7 @@ const char cmd_server_help[] =
     "--help\n"
     "      --allow-anyone-to-serve-any-host   DANGER: clients need no secret\n"
     "      --print-token; --user NAME[:GROUP] if started as root; --sandbox\n"
+    "      --domain NAME      gives those who ask for no host one under it\n"
     "      --tunnel-path PATH; --max-streams N, --connections N per client\n"
     "      --stick none|cookie|address   of visitors to one of several "
     "clients\n"
@@ -34,8 +38,8 @@ const char cmd_server_help[] =
     "      --head-timeout, --idle-timeout, --gateway-timeout, --ping, --dead,\n"
     "      --drain, --resume-window, --rotate TIME (like 500ms or 1m)\n"
     "                         10s, 60s, 60s, 10s, 20s, 30s, 10s, never\n"
-    "      --log-format text|json, --log-level error|warn|info|debug\n"
-    "  -v, --version; -h, --help\n"
+    "      --log-format text|json, --log-level error|warn|info|debug; -v; "
+    "-h\n"
     "\n"
     "SIGTERM and SIGINT let running requests end; a second one cuts them.\n"
     "SIGUSR1: clients make fresh connections; SIGHUP: files are read again.\n"
@@ -224,6 +228,7 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"resume-window", 0, CMD_FLAG_MS, &s->resume_ms},
         {"rotate", 0, CMD_FLAG_MS, &s->rotate_ms},
         {"connections", 0, CMD_FLAG_COUNT, &s->connections},
+        {"domain", 0, CMD_FLAG_ONCE, &s->domain},
         {"stick", 0, CMD_FLAG_CHOICE, &s->stick, .choices = sticks},
         {"congestion", 0, CMD_FLAG_CHOICE, &o->congestion,
          .choices = congestions},
@@ -247,6 +252,27 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {NULL}};
 
     return cmd_flags_parse(flags, argc, argv, p);
+}
+
+/* A name with a dot: whoever has no host gets one under it. */
+static int check_domain(const struct cmd_server_options *o,
+                        struct cmd_problem *p)
+{
+    const char *domain = o->server->domain;
+    const char *dot = domain == NULL ? NULL : strchr(domain, '.');
+
+    if (domain == NULL ||
+        (dot != NULL && dot != domain && dot[1] != '\0' && dot[1] != '.' &&
+         strlen(domain) < DOMAIN_MAX &&
+         domain[strspn(domain, "abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")] ==
+             '\0')) {
+        return 0;
+    }
+    return cmd_problem_set(p,
+                           "--domain: '%.80s' is not like "
+                           "tunnels.example.com",
+                           domain);
 }
 
 static int check_token(const struct cmd_server_options *o,
@@ -390,7 +416,7 @@ static int check(struct cmd_server_options *o, struct cmd_problem *p)
         take_own(o, p) != 0 || check_tls(o, p) != 0) {
         return -1;
     }
-    return check_token(o, p);
+    return check_domain(o, p) == 0 ? check_token(o, p) : -1;
 }
 
 int cmd_server_options_parse(struct cmd_server_options *o,

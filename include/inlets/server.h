@@ -130,6 +130,11 @@ struct inlets_server_opts {
     /* Visitors in clear are sent to https at this port (308), but for
      * /.well-known/acme-challenge/; 0, the default: they are served. */
     uint32_t redirect_port;
+
+    /* Clients that ask for no host get one under this domain, and those that
+     * ask for "demo" get "demo." and the domain; both ends log the URL. NULL,
+     * the default: who asks for no host serves every host. Copied. */
+    const char *domain;
 };
 
 /* Fills in the defaults. */

@@ -162,8 +162,11 @@ static void on_routed(struct inl_remote *r, uint32_t route, int err,
                     INL_KV("endpoint", name), INL_KV("why", text),
                     INL_KV("server", r->config.label));
         } else {
+            bool is_url = inl_slice_starts(text, INL_LIT("http"));
+
             inl_log(r->config.env, INLETS_LOG_INFO, "endpoint up",
                     INL_KV("endpoint", name),
+                    INL_KV(is_url ? "url" : NULL, text),
                     INL_KV("server", r->config.label));
         }
     }

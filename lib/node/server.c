@@ -109,6 +109,23 @@ static int take_pages(struct inlets_server *server,
     return err;
 }
 
+static int take_domain(struct inlets_server *server, const char *domain)
+{
+    struct inl_endpoint endpoint;
+
+    if (domain == NULL) {
+        return 0;
+    }
+    if (inl_endpoint_parse(inl_str(domain), &endpoint) != 0 ||
+        endpoint.wildcard || endpoint.path.len > 0 ||
+        endpoint.host[0] == '\0' ||
+        strlen(endpoint.host) + INL_GATE_NAME > INL_HOST_MAX) {
+        return INLETS_EINVAL;
+    }
+    server->domain = inl_strdup(endpoint.host);
+    return server->domain == NULL ? INLETS_ENOMEM : 0;
+}
+
 static int take_strings(struct inlets_server *server,
                         const struct inlets_server_opts *opts)
 {
@@ -138,7 +155,11 @@ static int take_strings(struct inlets_server *server,
         server->tls_default = inl_strdup(opts->tls_default);
         err = server->tls_default == NULL ? INLETS_ENOMEM : 0;
     }
+    if (err == 0) {
+        err = take_domain(server, opts->domain);
+    }
     server->opts.token = NULL;
+    server->opts.domain = NULL;
     server->opts.tls_default = NULL;
     server->opts.trusted_proxies = NULL;
     server->opts.tunnel_path = server->tunnel_path;
@@ -196,6 +217,7 @@ static void free_server(struct inlets_server *server)
     inl_error_pages_fini(&server->pages);
     inl_server_accounts_fini(server);
     inl_token_wipe(&server->token);
+    inl_free(server->domain);
     inl_free(server);
 }
 

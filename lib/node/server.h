@@ -61,6 +61,8 @@ struct inl_server_handler {
     struct inl_target target;
 };
 
+#define INL_SERVER_URL (INL_HOST_MAX + 512u)
+
 struct inlets_server {
     struct inl_loop loop;           /* first */
     struct inlets_server_opts opts; /* strings are NULL but these two: */
@@ -70,6 +72,8 @@ struct inlets_server {
     struct inl_timer accounts_timer; /* runs while some have a date */
     struct inl_attempts attempts;    /* of clients */
     struct inl_passwords passwords;
+    char *domain;             /* owned; of opts.domain; NULL: none */
+    char url[INL_SERVER_URL]; /* of the endpoint that came up last */
     struct inl_router router;
     struct inl_failover failover;
     struct inl_local control;  /* /healthz, /readyz, nothing else */
@@ -112,6 +116,16 @@ void inl_server_gate_init(struct inlets_server *server);
 int inl_server_open_tunnel(void *user, struct inl_link *link,
                            const struct inlets_head *head, struct inl_ask *ask,
                            const char **ret_why);
+
+/* server_names.c. */
+/* An endpoint without a host, or with one without a dot, gets one under
+ * opts.domain, if there is one. INLETS_EINVAL: it is too long. */
+int inl_server_name(struct inlets_server *server, struct inl_gate_client *c,
+                    struct inl_endpoint *endpoint);
+/* As visitors find it; empty: it is more than one host. */
+struct inlets_slice inl_server_url_of(const struct inlets_server *server,
+                                      const struct inl_endpoint *endpoint,
+                                      char text[INL_SERVER_URL]);
 
 /* server_accounts.c. The first four: ops of the gate. */
 int inl_server_authorise(struct inl_gate *g, const struct inl_link *link,

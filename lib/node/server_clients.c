@@ -33,12 +33,17 @@ static struct inlets_slice shown(struct inlets_slice endpoint)
 /* The router chooses a name for visitors to stick to: a client has none that
  * outlives its session. */
 static int on_route(struct inl_gate_client *c, struct inl_target *target,
-                    const struct inl_endpoint *endpoint,
-                    struct inlets_slice text, struct inlets_slice *ret_text)
+                    const struct inl_endpoint *asked, struct inlets_slice text,
+                    struct inlets_slice *ret_text)
 {
     struct inlets_server *server = server_of(c->gate);
-    int err = 0;
+    struct inl_endpoint named = *asked;
+    const struct inl_endpoint *endpoint = &named;
+    int err = inl_server_name(server, c, &named);
 
+    if (err != 0) {
+        return err;
+    }
     target->session = c->session->id;
     if (c->account != NULL &&
         !inl_account_owns(&server->accounts, c->account, endpoint)) {
@@ -51,8 +56,12 @@ static int on_route(struct inl_gate_client *c, struct inl_target *target,
     }
     err = inl_router_add(&server->router, endpoint, target);
     if (err == 0) {
+        *ret_text = server->domain == NULL
+                        ? INL_LIT("")
+                        : inl_server_url_of(server, endpoint, server->url);
         inl_log(inl_server_env(server), INLETS_LOG_INFO, "endpoint up",
                 INL_KV("endpoint", shown(text)),
+                INL_KV(ret_text->len == 0 ? NULL : "url", *ret_text),
                 INL_KN("session", c->session->id));
         report_endpoint(server, text, 1);
     }

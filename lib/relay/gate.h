@@ -21,6 +21,9 @@
 #define INL_GATE_SPREAD_CLIENTS 50u
 #define INL_GATE_SPREAD_MS_EACH 20u
 
+/* Room for a label of a host, with NUL (RFC 1035 2.3.4). */
+#define INL_GATE_NAME 64u
+
 struct inl_account;
 struct inl_gate;
 
@@ -54,6 +57,7 @@ struct inl_gate_client {
     struct inl_gate_identity shown; /* by its newest handshake */
     struct inl_account *account;    /* the owner's; NULL: it has none */
     struct inl_list of_account; /* the owner's; linked: `forget` is called */
+    char name[INL_GATE_NAME];   /* the owner's */
 };
 
 struct inl_gate_ops {
