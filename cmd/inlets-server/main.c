@@ -16,6 +16,7 @@
 #include "common/secret.h"
 #include "common/sockets.h"
 #include "inlets-server/accounts.h"
+#include "inlets-server/visitors.h"
 #include <fcntl.h>
 #include <inlets/inlets.h>
 #include <signal.h>
@@ -38,8 +39,10 @@ struct program {
     bool has_usr1, has_hangup, has_watch;
     const struct cmd_certs *certs;
     const char *accounts;                 /* NULL: none */
+    const char *visitors;                 /* NULL: none */
     uint64_t certs_stamp, accounts_stamp; /* of what was read last */
-    const char *reread[CMD_CERTS_FILES + 1];
+    uint64_t visitors_stamp;
+    const char *reread[CMD_CERTS_FILES + 2];
     struct inlets_server *server;
     struct cmd_sockets handed; /* over by systemd; the server owns them */
     unsigned wss_port;         /* of clients by TLS; 0: none */
@@ -166,6 +169,17 @@ static void reload_accounts(struct program *program)
     say_reloaded(program, "accounts", n, rc == 0 ? NULL : &p);
 }
 
+static void reload_visitors(struct program *program)
+{
+    struct cmd_problem p;
+    size_t n = 0;
+    int rc;
+
+    program->visitors_stamp = cmd_file_stamp(0, program->visitors);
+    rc = cmd_visitors_load(program->visitors, program->server, &n, &p);
+    say_reloaded(program, "visitors", n, rc == 0 ? NULL : &p);
+}
+
 static void on_hangup(uv_signal_t *handle, int signum)
 {
     struct program *program = handle->data;
@@ -173,7 +187,8 @@ static void on_hangup(uv_signal_t *handle, int signum)
     (void)signum;
     if (program->server == NULL || !program->has_watch) {
         cmd_log_say(&program->log, INLETS_LOG_INFO, "SIGHUP is ignored", "why",
-                    "there are no certificates or accounts to read", NULL);
+                    "there are no certificates, accounts or visitors to read",
+                    NULL);
         return;
     }
     cmd_notify_reloading(program->notify);
@@ -182,6 +197,9 @@ static void on_hangup(uv_signal_t *handle, int signum)
     }
     if (program->accounts != NULL) {
         reload_accounts(program);
+    }
+    if (program->visitors != NULL) {
+        reload_visitors(program);
     }
     cmd_notify_ready(program->notify);
 }
@@ -200,6 +218,10 @@ static void on_watch(uv_timer_t *handle)
     if (program->accounts != NULL &&
         cmd_file_stamp(0, program->accounts) != program->accounts_stamp) {
         reload_accounts(program);
+    }
+    if (program->visitors != NULL &&
+        cmd_file_stamp(0, program->visitors) != program->visitors_stamp) {
+        reload_visitors(program);
     }
 }
 
@@ -406,20 +428,27 @@ static int load_client_ca(struct program *program,
     return rc;
 }
 
+static void watch_file(struct program *program, const char *file)
+{
+    size_t at = 0;
+
+    while (program->reread[at] != NULL) {
+        at++;
+    }
+    program->reread[at] = file;
+}
+
 static int load_accounts(struct program *program,
                          const struct cmd_server_options *o)
 {
     struct cmd_problem p;
-    size_t n, at = 0;
+    size_t n;
 
     program->accounts = o->accounts;
     if (program->accounts == NULL) {
         return 0;
     }
-    while (program->reread[at] != NULL) {
-        at++;
-    }
-    program->reread[at] = program->accounts;
+    watch_file(program, program->accounts);
     program->accounts_stamp = cmd_file_stamp(0, program->accounts);
     if (cmd_accounts_load(program->accounts, program->server, &n, &p) != 0) {
         cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
@@ -434,11 +463,31 @@ static int load_accounts(struct program *program,
     return 0;
 }
 
+/* What cannot be read lets nobody in: the server does not start. */
+static int load_visitors(struct program *program,
+                         const struct cmd_server_options *o)
+{
+    struct cmd_problem p;
+    size_t n;
+
+    program->visitors = o->visitors;
+    if (program->visitors == NULL) {
+        return 0;
+    }
+    watch_file(program, program->visitors);
+    program->visitors_stamp = cmd_file_stamp(0, program->visitors);
+    if (cmd_visitors_load(program->visitors, program->server, &n, &p) != 0) {
+        cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
+        return -1;
+    }
+    return 0;
+}
+
 static int load_files(struct program *program,
                       const struct cmd_server_options *o)
 {
     if (load_certs(program, o) != 0 || load_client_ca(program, o) != 0 ||
-        load_accounts(program, o) != 0) {
+        load_accounts(program, o) != 0 || load_visitors(program, o) != 0) {
         return -1;
     }
     return program->reread[0] == NULL ? 0 : watch_files(program);
@@ -512,9 +561,10 @@ static int start(struct program *program, const struct cmd_server_options *o)
             err = listen_all(program, o);
         }
         if (err == 0) {
-            err =
-                cmd_process_confine(&program->log, PROGRAM, o->run_as,
-                                    o->accounts, o->sandbox ? &sandbox : NULL);
+            err = cmd_process_confine(&program->log, PROGRAM, o->run_as,
+                                      o->accounts != NULL ? o->accounts
+                                                          : o->visitors,
+                                      o->sandbox ? &sandbox : NULL);
         }
     }
     if (err != 0) {

@@ -33,6 +33,7 @@ const char cmd_server_help[] =
     "      --tunnel-path PATH; --max-streams N, --connections N per client\n"
     "      --stick none|cookie|address   of visitors to one of several "
     "clients\n"
+    "      --visitors FILE    who may visit what, and how much\n"
     "      --max-visitors N; --error-page STATUS=FILE, 4xx=FILE, 5xx=FILE\n"
     "      --trusted-proxy CIDR, --proxy-protocol   of what is in front\n"
     "      --head-timeout, --idle-timeout, --gateway-timeout, --ping, --dead,\n"
@@ -204,6 +205,7 @@ static int read_flags(struct cmd_server_options *o, int argc, char **argv,
         {"token-from", 'f', CMD_FLAG_ONCE, &o->token_file},
         {"token-file", 0, CMD_FLAG_ONCE, &o->token_file},
         {"accounts", 0, CMD_FLAG_ONCE, &o->accounts},
+        {"visitors", 0, CMD_FLAG_ONCE, &o->visitors},
         {"print-token", 0, CMD_FLAG_BOOL, &o->print_token},
         {"allow-anyone-to-serve-any-host", 0, CMD_FLAG_BOOL, &o->allow_anyone},
         {"tunnel-path", 0, CMD_FLAG_STRING, &s->tunnel_path},

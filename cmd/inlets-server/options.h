@@ -19,6 +19,7 @@ struct cmd_server_options {
     const char *token_file;    /* of --token-from */
     const char *token_warning; /* NULL: none */
     const char *accounts;      /* a file; NULL: none */
+    const char *visitors;      /* a file; NULL: none */
     const char *upstream;
     char *trusted_proxies; /* owned; NULL: none */
     char *upgrades;        /* owned; NULL: none */

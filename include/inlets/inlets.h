@@ -13,5 +13,6 @@
 #include <inlets/server.h>
 #include <inlets/types.h>
 #include <inlets/version.h>
+#include <inlets/visitors.h>
 
 #endif

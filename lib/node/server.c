@@ -204,6 +204,8 @@ static int init(struct inlets_server *server, struct uv_loop_s *loop)
     server->router.stick = stick_of(&server->opts);
     inl_server_gate_init(server);
     inl_failover_init(&server->failover, env, &server->router);
+    inl_guard_init(&server->guard, env, &server->router,
+                   &server->failover.service, &server->trusted);
     inl_server_control_init(server);
     return 0;
 }
@@ -216,6 +218,7 @@ static void free_server(struct inlets_server *server)
     inl_cidr_set_fini(&server->trusted);
     inl_error_pages_fini(&server->pages);
     inl_server_accounts_fini(server);
+    inl_guard_fini(&server->guard);
     inl_token_wipe(&server->token);
     inl_free(server->domain);
     inl_free(server);

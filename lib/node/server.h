@@ -5,6 +5,7 @@
  *   server_accounts.c who may be a client, and how much of one
  *   server_clients.c  the clients' endpoints to the router
  *   server_tls.c      certificates
+ *   server_visitors.c who may visit
  */
 #ifndef INL_NODE_SERVER_H
 #define INL_NODE_SERVER_H
@@ -20,6 +21,7 @@
 #include "relay/passwords.h"
 #include "relay/failover.h"
 #include "relay/gate.h"
+#include "relay/guard.h"
 #include "relay/local.h"
 #include "relay/proxied.h"
 #include "relay/router.h"
@@ -76,6 +78,7 @@ struct inlets_server {
     char url[INL_SERVER_URL]; /* of the endpoint that came up last */
     struct inl_router router;
     struct inl_failover failover;
+    struct inl_guard guard;    /* before it */
     struct inl_local control;  /* /healthz, /readyz, nothing else */
     struct inl_local redirect; /* of visitors in clear */
     struct inl_front *fronts;  /* in order of listening */

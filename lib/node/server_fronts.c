@@ -1,6 +1,6 @@
 /* server_fronts.c: what listens, and what becomes of who connects:
  *
- *   link -> (PROXY header) -> (TLS) -> visitor -> front -> router
+ *   link -> (PROXY header) -> (TLS) -> visitor -> front -> guard -> router
  *                                             `-> the gate, for clients
  *
  * A front is what one listening address serves. */
@@ -144,7 +144,7 @@ static int front_open(struct inl_service *s, const struct inl_request *req,
         return inl_service_open(&server->redirect.service, req, caller);
     }
     if ((f->what & INLETS_LISTEN_VISITORS) != 0) {
-        err = inl_service_open(&server->failover.service, req, caller);
+        err = inl_service_open(&server->guard.service, req, caller);
     }
     if (err == INLETS_ENOROUTE &&
         (is_for_clients(f) || inl_gate_is_client(req->head) ||

@@ -47,6 +47,8 @@ const char *inl_answer_text(unsigned status)
         return "The request could not be understood.";
     case 401:
         return "A valid token is needed here.";
+    case 403:
+        return "This is not permitted to you, or not from where you are.";
     case 404:
         return "There is nothing here.";
     case 405:
@@ -64,7 +66,7 @@ const char *inl_answer_text(unsigned status)
     case 426:
         return "This address speaks websocket, version 13.";
     case 429:
-        return "There are too many connections from your address.";
+        return "There were too many requests or connections; wait a little.";
     case 431:
         return "The head of the request, or its trailers, are too large.";
     case 501:

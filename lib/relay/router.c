@@ -212,13 +212,18 @@ void inl_router_remove(struct inl_router *r, struct inl_target *t)
     }
 }
 
-bool inl_router_has(const struct inl_router *r,
-                    const struct inl_endpoint *endpoint)
+struct inl_route *inl_router_find(const struct inl_router *r,
+                                  const struct inl_endpoint *endpoint)
 {
     char buf[INL_HOST_MAX + 3];
 
-    return find_route(find_host(r, key_of(endpoint, buf)), endpoint->path) !=
-           NULL;
+    return find_route(find_host(r, key_of(endpoint, buf)), endpoint->path);
+}
+
+bool inl_router_has(const struct inl_router *r,
+                    const struct inl_endpoint *endpoint)
+{
+    return inl_router_find(r, endpoint) != NULL;
 }
 
 /* "/api" matches "/api" and "/api/x", not "/apix". */
@@ -285,6 +290,11 @@ bool inl_router_has_paths(const struct inl_router *r, struct inlets_slice host)
     return false;
 }
 
+struct inl_target *inl_route_first(const struct inl_route *route)
+{
+    return inl_container(route->targets.next, struct inl_target, node);
+}
+
 bool inl_route_has_choice(const struct inl_route *route)
 {
     return route->targets.next != route->targets.prev;
@@ -292,8 +302,7 @@ bool inl_route_has_choice(const struct inl_route *route)
 
 bool inl_route_is_lost(const struct inl_route *route)
 {
-    struct inl_target *t =
-        inl_container(route->targets.next, struct inl_target, node);
+    struct inl_target *t = inl_route_first(route);
 
     return t->health != NULL && t->health(t) == INL_HEALTH_LOST;
 }

@@ -77,6 +77,9 @@ void inl_router_remove(struct inl_router *r, struct inl_target *t);
 /* Is there any target at exactly this endpoint? */
 bool inl_router_has(const struct inl_router *r,
                     const struct inl_endpoint *endpoint);
+/* The endpoint itself; NULL: there is none. */
+struct inl_route *inl_router_find(const struct inl_router *r,
+                                  const struct inl_endpoint *endpoint);
 
 /* The target for a request; INLETS_ENOROUTE: nothing is defined there,
  * INLETS_EUNAVAILABLE: all its targets are out, or were tried. */
@@ -95,6 +98,8 @@ struct inl_route *inl_router_match(const struct inl_router *r,
                                    struct inlets_slice path);
 /* Does the path decide where requests for this host go? */
 bool inl_router_has_paths(const struct inl_router *r, struct inlets_slice host);
+/* Without taking its turn. */
+struct inl_target *inl_route_first(const struct inl_route *route);
 bool inl_route_has_choice(const struct inl_route *route);
 /* Will a request for its next target wait for a websocket? */
 bool inl_route_is_lost(const struct inl_route *route);

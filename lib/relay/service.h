@@ -13,13 +13,16 @@
 /* Hex digits of a request id. */
 #define INL_REQUEST_ID_LEN 16
 
+struct inl_permit;
+
 /* A request on its way. Borrowed; valid during open only. */
 struct inl_request {
     const struct inlets_head *head; /* rebuilt: no hop-by-hop fields */
     struct inlets_slice host;       /* normalised, see inl_host_normalise */
     struct inlets_slice path;       /* of the target, without query */
     struct inlets_slice id;         /* shared by both ends' logs */
-    struct inlets_slice peer; /* the visitor's IP, as text; may be empty */
+    struct inlets_slice peer;  /* the visitor's IP, as text; may be empty */
+    struct inl_permit *permit; /* for what a guard says; may be NULL */
 };
 
 struct inl_service;

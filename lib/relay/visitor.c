@@ -86,6 +86,9 @@ static void visitor_free(struct inl_later *later)
     inl_http1_fini(&v->http);
     inl_queue_fini(&v->held);
     inl_visitor_drop_knock(v);
+    if (v->x != NULL) {
+        inl_permit_end(&v->x->permit);
+    }
     inl_free(v->x);
     inl_free(v);
 }

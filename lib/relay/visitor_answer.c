@@ -4,9 +4,13 @@
  * Failure: an answer that finds no memory closes the connection. */
 #include "base/date.h"
 #include "base/slice.h"
+#include "base/url.h"
 #include "relay/answer.h"
 #include "relay/visitor_machine.h"
 #include <stdio.h>
+
+/* A challenge with a host in it. */
+#define PERMIT_TEXT (INL_HOST_MAX + 64u)
 
 /* What some statuses have to say beside their words. */
 static void add_status_field(struct inlets_head *head,
@@ -28,6 +32,29 @@ static void add_status_field(struct inlets_head *head,
         if (rows[i].status == head->status) {
             fields[head->nfields++] = (struct inlets_field){
                 inl_str(rows[i].name), inl_str(rows[i].value)};
+        }
+    }
+}
+
+/* What a guard has to say with its refusal, in place of the same field of
+ * add_status_field. RFC 6750 3: an error only when there was a token. */
+static void add_permit_field(const struct inl_visitor *v, unsigned status,
+                             struct inlets_field *fields, size_t n,
+                             char room[PERMIT_TEXT])
+{
+    const struct inl_permit *p = v->x == NULL ? NULL : &v->x->permit;
+
+    for (size_t i = 0; p != NULL && i < n; i++) {
+        if (status == 401 && p->is_challenge &&
+            inl_slice_eq(fields[i].name, INL_LIT("WWW-Authenticate"))) {
+            (void)snprintf(room, PERMIT_TEXT, "Bearer realm=\"%.*s\"%s",
+                           (int)v->x->host.len, v->x->host.ptr,
+                           p->is_wrong ? ", error=\"invalid_token\"" : "");
+            fields[i].value = inl_str(room);
+        } else if (status == 429 && p->retry_s > 0 &&
+                   inl_slice_eq(fields[i].name, INL_LIT("Retry-After"))) {
+            (void)snprintf(room, PERMIT_TEXT, "%u", p->retry_s);
+            fields[i].value = inl_str(room);
         }
     }
 }
@@ -72,7 +99,7 @@ static void write_answer(struct inl_visitor *v, unsigned status,
                          struct inlets_slice id, bool is_head,
                          const struct inl_error_page *page, const char *reason)
 {
-    char date[INL_DATE_TEXT], text[256];
+    char date[INL_DATE_TEXT], text[256], room[PERMIT_TEXT];
     struct inlets_field fields[5] = {
         {INL_LIT("Content-Type"), INL_LIT("text/plain; charset=utf-8")},
         {INL_LIT("Date"), inl_date_now(date)}};
@@ -81,6 +108,7 @@ static void write_answer(struct inl_visitor *v, unsigned status,
 
     inl_visitor_begin_write(v);
     add_status_field(&head, fields);
+    add_permit_field(v, status, fields, head.nfields, room);
     if (page != NULL) { /* our words have the id in them */
         fields[0].value = page->type;
         fields[head.nfields++] =

@@ -32,6 +32,7 @@ void inl_visitor_drop_exchange(struct inl_visitor *v)
 {
     if (v->x != NULL) {
         log_request(v);
+        inl_permit_end(&v->x->permit);
         inl_free(v->x);
         v->x = NULL;
     }
@@ -418,8 +419,8 @@ static void open_service(struct inl_visitor *v, const struct inlets_head *head,
         .upgrades = v->config->upgrades};
     struct inl_forward_room room;
     struct inlets_head out;
-    struct inl_request req = {&out, host, inl_target_path(head->target), id,
-                              remote};
+    struct inl_request req = {&out, host,   inl_target_path(head->target),
+                              id,   remote, &v->x->permit};
     int err;
 
     err = inl_forward_request(head, &f, &room, &out);
@@ -428,6 +429,7 @@ static void open_service(struct inl_visitor *v, const struct inlets_head *head,
         err = inl_service_open(v->config->service, &req, &v->flow);
     }
     if (err != 0) {
+        v->x->limit = v->x->permit.limit;
         inl_visitor_answer_error(v, err);
     }
 }
@@ -503,8 +505,13 @@ static bool may_stay(const struct inl_visitor *v, const struct inl_http1 *h,
 
 static bool is_too_large(const struct inl_visitor *v, int64_t bytes)
 {
-    return v->config->max_body > 0 && bytes > 0 &&
-           (uint64_t)bytes > v->config->max_body;
+    uint64_t most = v->config->max_body;
+
+    if (v->x != NULL && v->x->permit.max_body > 0 &&
+        (most == 0 || v->x->permit.max_body < most)) {
+        most = v->x->permit.max_body;
+    }
+    return most > 0 && bytes > 0 && (uint64_t)bytes > most;
 }
 
 /* It did not say so before. */

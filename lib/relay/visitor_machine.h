@@ -7,6 +7,7 @@
 
 #include "base/list.h"
 #include "proto/http1.h"
+#include "relay/permit.h"
 #include "relay/visitor.h"
 
 /* A FIN while an answer is due: a half-close (RFC 9112 9.6) or somebody who
@@ -44,6 +45,7 @@ struct inl_visitor_exchange {
     bool response_done;
     bool held;        /* the way to the upstream is broken for now */
     uint64_t left_ms; /* of the timeout that stands still meanwhile */
+    struct inl_permit permit;
     /* Into text. remote: whose request it is, which a trusted proxy says. */
     struct inlets_slice id, method, host, path, remote;
     struct inlets_slice protocol; /* that an upgrade asks for; empty: none */
