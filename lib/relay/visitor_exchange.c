@@ -429,7 +429,9 @@ static void open_service(struct inl_visitor *v, const struct inlets_head *head,
         err = inl_service_open(v->config->service, &req, &v->flow);
     }
     if (err != 0) {
-        v->x->limit = v->x->permit.limit;
+        if (v->x->permit.limit != NULL) {
+            v->x->limit = v->x->permit.limit;
+        }
         inl_visitor_answer_error(v, err);
     }
 }
