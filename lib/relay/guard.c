@@ -138,6 +138,7 @@ void inl_permit_end(struct inl_permit *p)
         return;
     }
     p->guard = NULL;
+    g->nrunning--;
     p->tally->running--;
     tally_unref(p->tally);
     if (place != NULL && --place->running == 0) {
@@ -151,6 +152,7 @@ static void begin_running(struct inl_guard *g, struct inl_guard_tally *t,
     p->guard = g;
     p->tally = t;
     p->place = place;
+    g->nrunning++;
     t->refs++;
     t->running++;
     if (place != NULL && place->running++ == 0) {

@@ -51,6 +51,7 @@ struct inl_guard {
     struct inl_map places;
     struct inl_list by_age; /* of places without requests, the oldest first */
     size_t nplaces;
+    size_t nrunning; /* permits that have something to give back */
     uint64_t last_serial;
 };
 

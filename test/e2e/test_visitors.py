@@ -67,7 +67,8 @@ def from_proxy(server, client, fields=(), target='/', host=HOST):
 @test()
 def tokens(w):
     rules = Rules(w, token=True)
-    server, client, origin = rules.pair(w, hello)
+    server, client, origin = rules.pair(w, hello, '--log-level', 'debug',
+                                        client_flags=['--log-level', 'debug'])
     good, problems = rules.token, []
     basic = [('Authorization', 'Basic eDp5')]
     for name, fields, status in (

@@ -250,6 +250,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    assert_int_equal(guard.nrunning, 0);
     inl_guard_fini(&guard);
     inl_router_remove(&router, &target);
     inl_router_fini(&router);
@@ -665,6 +666,32 @@ static void test_places_are_bounded(void **state)
     free(permits);
 }
 
+/* Address, credentials, limits: what one refuses costs nothing of the next. */
+static void test_order(void **state)
+{
+    const char *const wrong[] = {"Bearer wrong", NULL};
+    const char *const right[] = {"Bearer right", NULL};
+    struct inl_permit p;
+
+    (void)state;
+    set_tokens("x.test", ", \"deny\": [\"192.0.2.0/25\"], "
+                         "\"requests_per_second\": 1, \"max_body\": 9");
+    for (int i = 0; i < 12; i++) {
+        assert_int_equal(ask_with(&p, "x.test", "/", "192.0.2.1", -1, wrong),
+                         INLETS_EFORBIDDEN);
+        assert_false(p.is_challenge);
+    }
+    assert_int_equal(guard.attempts.n, 0);
+    assert_int_equal(ask_with(&p, "x.test", "/", "192.0.2.129", 10, wrong),
+                     INLETS_EAUTH);
+    assert_int_equal(ask(&p, "x.test", "/", "192.0.2.129"), INLETS_EAUTH);
+    assert_int_equal(ask_with(&p, "x.test", "/", "192.0.2.129", 10, right),
+                     INLETS_ETOOLARGE);
+    assert_int_equal(ask_with(&p, "x.test", "/", "192.0.2.129", 9, right), 0);
+    assert_int_equal(ask_with(&p, "x.test", "/", "192.0.2.129", 9, right),
+                     INLETS_ETOOMANY);
+}
+
 /* ---- without memory ------------------------------------------------------ */
 
 /* Each allocation fails in its turn: either all of the new rules or none. */
@@ -726,6 +753,7 @@ int main(void)
         GUARDED(test_bodies),
         GUARDED(test_concurrent),
         GUARDED(test_places_are_bounded),
+        GUARDED(test_order),
         GUARDED(test_rules_without_memory),
         GUARDED(test_requests_without_memory),
     };

@@ -15,6 +15,7 @@
 #include "base/link.h"
 #include "http.h"
 #include "relay/failover.h"
+#include "relay/guard.h"
 #include "relay/gate.h"
 #include "relay/local.h"
 #include "relay/remote.h"
@@ -207,6 +208,7 @@ struct world_exit {
     struct world *world;
     struct inl_router router;
     struct inl_failover failover;
+    struct inl_guard guard; /* counts all requests, and refuses none */
     struct inl_visitor_config config;
     struct inl_gate gate;
     struct inl_crowd visitors;
