@@ -110,6 +110,10 @@ struct inl_link {
     bool lingering; /* discard input until the peer leaves */
     bool patient;   /* lingering behind a whole answer */
     bool guarded;   /* see inl_link_guard */
+    /* The machine's: what the peer has said counts, also when it is gone by
+     * now: an answer that we are slow to read. Else a peer that is gone ends
+     * the link at once. */
+    bool reads_to_end;
     bool closed;    /* no more calls to the machine but gone */
     bool reset;     /* release with RST */
     int err;        /* why it was closed */

@@ -33,10 +33,10 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #ifdef __linux__
 #include <linux/sockios.h>
-#include <sys/ioctl.h>
 #endif
 
 /* What one uv_try_write offers at most. */
@@ -81,17 +81,35 @@ static void fail(struct inl_tcp *t, int status)
     inl_link_close(&t->link, inl_error_from_uv(status));
 }
 
+static bool has_unread(struct inl_tcp *t)
+{
+    uv_os_fd_t fd;
+    int n = 0;
+
+    return uv_fileno((const uv_handle_t *)&t->tcp, &fd) == 0 &&
+           ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+/* After an error (tx_err): may there be something to read, now or, for a link
+ * that reads to the end, later? With EPIPE there is the peer's FIN at least. */
+static bool may_read_on(struct inl_tcp *t)
+{
+    return !t->link.rx_ended &&
+           (inl_link_rx_room(&t->link) > 0 ||
+            (t->link.reads_to_end && (t->tx_err == UV_EPIPE || has_unread(t))));
+}
+
 /* The peer hung up on our bytes. What it said before that may still be in the
  * kernel's buffer (an early response, RFC 9110 15.5.14), so reading goes on to
  * its end; a link that does not want to read is closed at once. */
 static void write_failed(struct inl_tcp *t, int status)
 {
-    if (t->link.rx_ended || inl_link_rx_room(&t->link) == 0) {
-        fail(t, status);
-        return;
-    }
     t->tx_err = status;
-    inl_link_wake(&t->link);
+    if (may_read_on(t)) {
+        inl_link_wake(&t->link);
+    } else {
+        fail(t, status);
+    }
 }
 
 /* What closing the socket says: RST (even when it is the kernel that closes,
@@ -437,16 +455,16 @@ static size_t unacked(struct inl_link *l)
     return (uint64_t)n < l->bytes_out ? (size_t)n : (size_t)l->bytes_out;
 }
 
-/* Closes the link if the connection died while nobody read. */
+/* Closes the link if the connection died while nobody read; or notes it, if
+ * what came before is to be read. */
 static void look(struct inl_tcp *t)
 {
-    int err = 0;
-
-    if (t->is_unix ? unix_peer_has(t, POLLERR) : tcp_state(t) == TCP_CLOSE) {
-        err = take_error(t);
+    if (t->tx_err == 0 &&
+        (t->is_unix ? unix_peer_has(t, POLLERR) : tcp_state(t) == TCP_CLOSE)) {
+        t->tx_err = take_error(t);
     }
-    if (err != 0) {
-        fail(t, err);
+    if (t->tx_err != 0 && !may_read_on(t)) {
+        fail(t, t->tx_err);
     }
 }
 #else
@@ -494,7 +512,7 @@ static void update_reading(struct inl_tcp *t)
     bool want = !l->closed && !l->rx_ended && inl_link_rx_room(l) > 0;
     int err;
 
-    if (!want && t->tx_err != 0) {
+    if (!want && t->tx_err != 0 && !may_read_on(t)) {
         fail(t, t->tx_err);
     }
     if (want && !t->reading) {

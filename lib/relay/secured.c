@@ -413,6 +413,7 @@ static void carrier_turn(struct inl_link *l)
     if (!s->open || s->below == NULL) {
         return;
     }
+    s->below->reads_to_end = l->reads_to_end;
     if (l->guarded) {
         inl_link_guard(s->below);
     }

@@ -507,6 +507,7 @@ static void dial_done(struct inl_dial *dial, int err, struct inl_link *link)
         return;
     }
     c->link = link;
+    link->reads_to_end = true;
     move(c, INL_UPSTREAM_BUSY);
     inl_link_set_machine(link, &machine_ops, c);
     if (inl_queue_move(&link->out, &c->early, c->early.bytes) != 0) {

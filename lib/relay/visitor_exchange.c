@@ -280,7 +280,12 @@ static void flow_end(struct inl_flow *f, const struct inlets_head *trailers)
     }
     if (!inl_flow_tied(f)) {
         inl_visitor_exchange_over(v);
-    } else if (!v->eof) {
+        return;
+    }
+    if (!x->keep_alive) { /* RFC 9112 9.6; the request may go on */
+        inl_link_shutdown(v->link);
+    }
+    if (!v->eof) {
         wait_for_progress(v);
     }
 }

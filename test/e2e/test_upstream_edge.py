@@ -698,6 +698,40 @@ def a_reset_right_behind_bytes_is_no_end(w):
     equal(len(server.lines('status=200.* result=ok')), 0, 'said to be good')
 
 
+def answering_and_gone(x):
+    """A whole answer of so many bytes: /HOW/LENGTH."""
+    how, length = x.target[1:].split('/')
+    x.send(ok(f'Content-Length: {length}\r\nConnection: close\r\n').encode())
+    x.send(bytes(int(length)))
+    if how == 'fin':
+        return x.close()    # what the visitor uploads next meets a reset
+    time.sleep(0.3)         # an RST would overtake the bytes
+    return x.reset()
+
+
+@test(timeout=90)
+def a_whole_answer_outlives_its_upstream(w):
+    """The visitor is slow to read, so that we are: what has come by the time
+    that the upstream is gone is all read nevertheless."""
+    server, _, _ = w.pair(answering_and_gone)
+    wrong = []
+    for how in ('fin', 'rst'):
+        for length in (1000, 500_000, 700_000, 900_000):
+            with server.visitor(timeout=15, rcvbuf=65536) as visitor:
+                visitor.ask('POST', f'/{how}/{length}',
+                            [('Content-Length', 50_010)])
+                visitor.send(bytes(10))
+                time.sleep(0.4)
+                if how == 'fin':
+                    visitor.send(bytes(50_000))
+                time.sleep(1.4)
+                try:
+                    equal(len(visitor.answer().body), length, 'bytes')
+                except Cut as cut:
+                    wrong.append(f'{how} {length}: {cut}')
+    none(wrong)
+
+
 @test(timeout=60)
 def a_reset_behind_a_switch_is_a_reset(w):
     server, _, _ = w.pair(resetting)
