@@ -46,6 +46,10 @@ struct inl_dial {
     unsigned port;
     uint64_t due_ms;              /* absolute; then INLETS_ETIMEDOUT */
     struct inl_dial_known *known; /* of host, borrowed; may be NULL */
+    /* What goes there must not leave this machine: an address elsewhere is not
+     * connected to (INLETS_EINSECURE), whatever its name. Of a dialer that
+     * dials through another: as far as that one. */
+    bool stays_here;
     /* Runs once, never during start: a link without a machine (set one
      * before returning), or NULL and the error. Not after cancel. */
     void (*done)(struct inl_dial *dial, int err, struct inl_link *link);

@@ -17,8 +17,10 @@
  * Failure: when an address refuses or cannot be reached, the next one starts
  * at once. When none is left the first error is reported, but "network
  * unreachable" only if nothing better is known (the IPv6 address of a
- * dual-stack name on a machine without IPv6). No answer in RESOLVE_MAX_MS is
- * EDNS. The deadline ends everything with ETIMEDOUT, and cancel without a word.
+ * dual-stack name on a machine without IPv6). An address beyond this machine is
+ * not dialled when the dial stays here (EINSECURE). No answer in RESOLVE_MAX_MS
+ * is EDNS. The deadline ends everything with ETIMEDOUT, and cancel without a
+ * word.
  *
  * Who frees: `struct dialing` goes in free_dialing, from `later`, once it is
  * OVER and the resolver, which cannot always be cancelled, has given back its
@@ -32,6 +34,7 @@
 #include "net/resolve.h"
 #include "net/tcp.h"
 #include <inlets/err.h>
+#include <stdio.h>
 #include <string.h>
 
 /* RFC 8305 section 5: its Connection Attempt Delay, as recommended. */
@@ -88,7 +91,8 @@ struct dialing {
     struct inl_loop *loop;
     struct inl_dial *dial; /* the caller's; NULL when OVER */
     enum state state;
-    int err; /* to report when no address is left */
+    int err;                          /* to report when no address is left */
+    const struct addrinfo *elsewhere; /* the first that stays_here forbids */
 
     struct question questions[QUESTIONS];
     struct given numeric; /* when there is no name */
@@ -178,10 +182,26 @@ static struct inl_dial *end(struct dialing *d)
     return dial;
 }
 
+/* Who called it localhost is to learn where that led. */
+static void tell_elsewhere(const struct dialing *d)
+{
+    char address[INL_DIAL_ADDRESS_MAX] = "";
+
+    (void)inl_resolve_to_text(d->elsewhere, address);
+    (void)snprintf(d->dial->why, sizeof(d->dial->why),
+                   "%.40s leads to %s, which is not this machine: what is "
+                   "sent could be read on the way",
+                   d->dial->host, address);
+}
+
 static void give_up(struct dialing *d, int err)
 {
-    struct inl_dial *dial = end(d);
+    struct inl_dial *dial;
 
+    if (err == INLETS_EINSECURE) {
+        tell_elsewhere(d);
+    }
+    dial = end(d);
     dial->done(dial, err, NULL);
 }
 
@@ -249,6 +269,21 @@ static bool met_itself(const struct inl_tcp *t)
            memcmp(&here, &there, (size_t)here_size) == 0;
 }
 
+/* May this address be dialled at all? */
+static bool may_dial(struct dialing *d, const struct addrinfo *address)
+{
+    struct sockaddr_storage where = {0};
+
+    memcpy(&where, address->ai_addr, address->ai_addrlen);
+    if (!d->dial->stays_here || inl_address_is_loopback(&where)) {
+        return true;
+    }
+    if (d->elsewhere == NULL) {
+        d->elsewhere = address;
+    }
+    return false;
+}
+
 static void start_next(struct dialing *d);
 
 static void on_connected(uv_connect_t *req, int status)
@@ -280,9 +315,13 @@ static void on_connected(uv_connect_t *req, int status)
 /* 0, or ours. */
 static int try_address(struct dialing *d, struct addrinfo *address)
 {
-    struct attempt *a = inl_calloc(1, sizeof(*a));
+    struct attempt *a;
     int err;
 
+    if (!may_dial(d, address)) {
+        return INLETS_EINSECURE;
+    }
+    a = inl_calloc(1, sizeof(*a));
     if (a == NULL) {
         return INLETS_ENOMEM;
     }

@@ -274,6 +274,8 @@ static void init_remote(struct inl_client_member *m)
         .resume_ms = o->resume_ms,
         .lanes = o->connections,
         .bbr = o->bbr != 0,
+        /* The name alone was believed: it may lead elsewhere. */
+        .stays_here = s->tls == NULL && !o->insecure,
     };
 
     inl_remote_init(&m->remote, &config);

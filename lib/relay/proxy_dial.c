@@ -357,6 +357,7 @@ static int start(struct inl_dialer *dialer, struct inl_dial *dial)
     a->below = (struct inl_dial){.host = d->config.host,
                                  .port = d->config.port,
                                  .due_ms = dial->due_ms,
+                                 .stays_here = dial->stays_here,
                                  .known = &d->known,
                                  .done = reached};
     inl_later_init(&a->free, free_asking);

@@ -76,6 +76,7 @@ static void line_init(struct inl_remote_line *line, struct inl_remote *r,
         .target = r->config.target,
         .agent = r->config.agent,
         .timeout_ms = r->config.connect_timeout_ms,
+        .stays_here = r->config.stays_here,
         .up = inl_remote_line_up,
         .failed = inl_remote_line_failed,
     };

@@ -93,6 +93,7 @@ struct inl_remote_config {
     uint32_t resume_ms; /* 0: a session falls with its websocket */
     unsigned lanes;     /* 0: a second one when the first carries bulk */
     bool bbr;
+    bool stays_here; /* see struct inl_dial */
 };
 
 struct inl_remote_tunnel {

@@ -91,6 +91,7 @@ static int start(struct inl_dialer *dialer, struct inl_dial *dial)
     a->below = (struct inl_dial){.host = dial->host,
                                  .port = dial->port,
                                  .due_ms = dial->due_ms,
+                                 .stays_here = dial->stays_here,
                                  .known = dial->known,
                                  .done = below_done};
     inl_later_init(&a->free, attempt_free);

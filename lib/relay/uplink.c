@@ -252,6 +252,7 @@ void inl_uplink_start(struct inl_uplink *u,
                                 .port = u->config.port,
                                 .due_ms = due,
                                 .known = u->config.known,
+                                .stays_here = u->config.stays_here,
                                 .done = dial_done};
     err = inl_timer_at(u->config.env, &u->timer, due);
     if (err == 0) {

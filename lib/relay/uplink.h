@@ -21,6 +21,7 @@ struct inl_uplink_config {
     struct inlets_slice target;    /* "/tunnel" */
     struct inlets_slice agent;
     uint32_t timeout_ms; /* for all of it */
+    bool stays_here;     /* see struct inl_dial */
     /* The websocket is open: set a machine on the link before returning.
      * Bytes that came behind the 101 are fed to it. u->answered says whether
      * the server took the ticket, with u->answer; else this websocket is for

@@ -206,6 +206,49 @@ static void test_first_telling_error_is_reported(void **state)
     (void)close(fd);
 }
 
+/* Dials without leaving this machine. */
+static int dial_here(struct rig *r, struct end *end, struct call *call,
+                     const char *host, unsigned port)
+{
+    *end = (struct end){.rig = r, .room = 1, .to_send = 1};
+    assert_int_equal(call_start(call, end, host, port, 5000), 0);
+    call->dial.stays_here = true;
+    RUN_UNTIL(r, call->done > 0);
+    return call->err;
+}
+
+/* Whatever a name of this machine leads to. */
+static void test_what_stays_here_goes_nowhere_else(void **state)
+{
+    static const char *const elsewhere[] = {"reject.test", "255.255.255.255",
+                                            "192.0.2.1", "2001:db8::1"};
+    struct rig *r = *state;
+    struct end server = {.rig = r, .room = 1}, end;
+    struct inl_listener *l = listen_at(r, "127.0.0.2:0", &server);
+    unsigned port = inl_listener_port(l), dead;
+    int fd = dead_port(&dead);
+    struct call call;
+
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(dial_here(r, &end, &call, elsewhere[i], port),
+                         INLETS_EINSECURE);
+        assert_null(end.link);
+    }
+    assert_int_equal(dial_here(r, &end, &call, "reject.test", port),
+                     INLETS_EINSECURE);
+    assert_string_equal(call.dial.why,
+                        "reject.test leads to 255.255.255.255, which is not "
+                        "this machine: what is sent could be read on the way");
+    assert_int_equal(dial_here(r, &end, &call, "one.test", dead),
+                     INLETS_EREFUSED);
+    assert_int_equal(dial_here(r, &end, &call, "reject.two.test", port), 0);
+    assert_string_equal(call.dial.why, "");
+    RUN_UNTIL(r, end.gone && server.gone);
+    assert_int_equal(server.received, 1);
+    inl_listener_close(l);
+    (void)close(fd);
+}
+
 static void test_unreachable_network(void **state)
 {
     int err = INLETS_ENETWORK;
@@ -790,6 +833,7 @@ int main(void)
         NET_TEST(test_localhost),
         NET_TEST(test_next_address_after_refusal),
         NET_TEST(test_first_telling_error_is_reported),
+        NET_TEST(test_what_stays_here_goes_nowhere_else),
         NET_TEST(test_unreachable_network),
         NET_TEST(test_deadline_while_connecting),
         NET_TEST(test_deadline_in_the_past),

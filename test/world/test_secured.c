@@ -5,6 +5,7 @@
 
 #include "base/slice.h"
 #include "proto/tls_make.h"
+#include "relay/proxy_dial.h"
 #include "relay/secure_dial.h"
 #include "world/world.h"
 #include <inlets/err.h>
@@ -838,6 +839,64 @@ static void a_dial_ends_with_a_link_or_a_reason(void **state)
     scene_close(&c.t);
 }
 
+/* A dialer that only looks at what it is asked for. */
+struct witness {
+    struct inl_dialer dialer;
+    unsigned here, anywhere;
+};
+
+static int witness_start(struct inl_dialer *dialer, struct inl_dial *dial)
+{
+    struct witness *w = inl_container(dialer, struct witness, dialer);
+
+    *(dial->stays_here ? &w->here : &w->anywhere) += 1;
+    return INLETS_EREFUSED;
+}
+
+static void no_uplink(struct inl_uplink *u, int err, unsigned status,
+                      const char *step)
+{
+    (void)u;
+    (void)status;
+    (void)step;
+    assert_int_equal(err, INLETS_EREFUSED);
+}
+
+/* A token that must not leave this machine is not taken out by one dialer of
+ * several: the last of them has to know. */
+static void the_whole_way_is_told_what_stays_here(void **state)
+{
+    static const struct inl_dialer_ops ops = {.start = witness_start};
+    static const struct inlets_slice no_credentials = {NULL, 0};
+    const struct inl_proxy_config proxy = {.host = "localhost", .port = 3128};
+    struct inl_secure_dialer to_proxy, to_server;
+    struct inl_proxy_dialer through;
+    struct inl_uplink_config config = {.failed = no_uplink,
+                                       .host = "localhost",
+                                       .port = 80,
+                                       .timeout_ms = 1000,
+                                       .dialer = &to_server.dialer};
+    struct inl_uplink uplink;
+    struct scene t;
+
+    (void)state;
+    scene_open(&t);
+    struct witness witness = {.dialer = {&ops, &t.w->env}};
+    inl_secure_dialer_init(&to_proxy, &witness.dialer, t.cconf, "localhost");
+    inl_proxy_dialer_init(&through, &t.w->env, &to_proxy.dialer, &proxy);
+    inl_secure_dialer_init(&to_server, &through.dialer, t.cconf, "localhost");
+    config.env = &t.w->env;
+    for (unsigned i = 0; i < 2; i++) {
+        config.stays_here = i == 1;
+        inl_uplink_init(&uplink, &config);
+        inl_uplink_start(&uplink, &no_credentials, NULL);
+        inl_uplink_fini(&uplink);
+        assert_int_equal(witness.anywhere, 1);
+        assert_int_equal(witness.here, i);
+    }
+    scene_close(&t);
+}
+
 static void a_dial_may_be_cancelled_at_any_time(void **state)
 {
     (void)state;
@@ -929,6 +988,7 @@ int main(void)
         cmocka_unit_test(the_link_above_is_like_the_one_below),
         cmocka_unit_test(records_are_small_then_large),
         cmocka_unit_test(a_dial_ends_with_a_link_or_a_reason),
+        cmocka_unit_test(the_whole_way_is_told_what_stays_here),
         cmocka_unit_test(a_dial_may_be_cancelled_at_any_time),
         cmocka_unit_test(memory_may_run_out),
     };
