@@ -3,6 +3,7 @@
 #include "base/slice.h"
 #include "proto/tls_mbed.h"
 #include <inlets/err.h>
+#include <limits.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pem.h>
 #include <string.h>
@@ -149,6 +150,38 @@ static bool is_no_memory(int rc)
            rc == MBEDTLS_ERR_PK_ALLOC_FAILED;
 }
 
+/* Of a PEM text that is still being written, Mbed TLS takes what is there, and
+ * a chain without its end is one that nobody believes. So: whatever begins has
+ * an end of the same name, and no line begins to begin. */
+static bool is_cut_short(const char *text)
+{
+    static const char begin[] = "-----BEGIN ", end[] = "-----END ";
+    const char *line, *name, *at;
+
+    while ((at = strstr(text, begin)) != NULL) {
+        size_t len;
+
+        name = at + strlen(begin);
+        at = strstr(name, "-----");
+        len = at == NULL ? 0 : (size_t)(at - name);
+        at = at == NULL ? NULL : strstr(at + 5, "-----");
+        if (at == NULL || strncmp(at, end, strlen(end)) != 0) {
+            return true;
+        }
+        at += strlen(end);
+        if (strncmp(at, name, len) != 0 || strncmp(at + len, "-----", 5) != 0) {
+            return true;
+        }
+        text = at + len + 5;
+    }
+    line = strrchr(text, '\n');
+    line = line == NULL ? text : line + 1;
+    return *line != '\0' && strncmp(line, begin, strlen(line)) == 0;
+}
+
+/* No error of Mbed TLS. */
+#define CUT_SHORT INT_MIN
+
 /* Mbed TLS tells PEM by the NUL behind it, which it counts. */
 static int parse_chain(mbedtls_x509_crt *chain, struct inlets_slice pem)
 {
@@ -160,6 +193,30 @@ static int parse_chain(mbedtls_x509_crt *chain, struct inlets_slice pem)
 
     inl_free(text);
     return rc;
+}
+
+/* All of it, or nothing. */
+static int parse_whole_chain(mbedtls_x509_crt *chain, struct inlets_slice pem)
+{
+    int rc = parse_chain(chain, pem);
+    char *text = rc == 0 ? inl_slice_dup(pem) : NULL;
+
+    if (rc == 0 && text == NULL) {
+        rc = MBEDTLS_ERR_X509_ALLOC_FAILED;
+    } else if (rc == 0 && is_cut_short(text)) {
+        rc = CUT_SHORT;
+    }
+    inl_free(text);
+    return rc;
+}
+
+static const char *why_no_chain(int rc)
+{
+    return is_no_memory(rc) ? no_memory
+           : rc == CUT_SHORT
+               ? "the text is cut short: a certificate in it has no end"
+           : rc > 0 ? "one of the certificates in it cannot be read"
+                    : "there is no certificate in PEM that can be read";
 }
 
 static int parse_key(mbedtls_pk_context *key, struct inlets_slice pem)
@@ -184,11 +241,9 @@ static const char *why_not(struct inl_cert *cert, struct inlets_slice chain,
     if (chain.len > INL_PEM_MAX || key.len > INL_PEM_MAX) {
         return "the file is too large";
     }
-    rc = parse_chain(&cert->chain, chain);
+    rc = parse_whole_chain(&cert->chain, chain);
     if (rc != 0) {
-        return is_no_memory(rc)
-                   ? no_memory
-                   : "there is no certificate in PEM that can be read";
+        return why_no_chain(rc);
     }
     rc = parse_key(&cert->key, key);
     if (rc != 0) {

@@ -20,7 +20,8 @@ struct inl_trust;
 
 /* A chain, leaf first, and the leaf's key, both PEM. INLETS_EINVAL with
  * *ret_why, a static text that says what is wrong ("the key belongs to another
- * certificate"); INLETS_ENOMEM. */
+ * certificate"), also when only a part of the chain can be read;
+ * INLETS_ENOMEM. */
 int inl_cert_new(struct inl_cert **ret_cert, struct inlets_slice chain,
                  struct inlets_slice key, const char **ret_why);
 struct inl_cert *inl_cert_ref(struct inl_cert *cert);

@@ -538,11 +538,19 @@ def reloaded_by_sighup(w):
         server.wait_log('msg="certificates reloaded"')
         check(shown_by(server, ca) != before, 'the old one is shown')
         equal(visitor.get().status, 200, 'afterwards')
+        with open(pair.cert, 'r+', encoding='ascii') as file:
+            chain = file.read()
+            file.write(chain[:len(chain) // 2])
+        server.signal(signal.SIGHUP)
+        line = server.wait_log('certificates not reloaded')[0]
+        check(pair.cert in line and 'is cut short' in line, line)
+        with open(pair.cert, 'w', encoding='ascii') as file:
+            file.write(chain)
         with open(pair.key, 'w', encoding='ascii') as file:
             file.write('half a k')
         server.signal(signal.SIGHUP)
-        line = server.wait_log('certificates not reloaded')[0]
-        check(pair.cert in line and 'private key' in line, line)
+        line = server.wait_log('certificates not reloaded.*private key')[0]
+        check(pair.cert in line, line)
         check(shown_by(server, ca) != before, 'nothing is shown')
         equal(visitor.get().status, 200, 'at last')
     equal(len(client.lines('tunnel connected')), 1, 'the client came again')

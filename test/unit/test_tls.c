@@ -1189,6 +1189,33 @@ static void files_that_are_wrong_say_why(void **state)
     free(huge);
 }
 
+/* A chain that is still being written must not take the place of a whole one.
+ * Only behind a whole certificate can nobody know that another is to come. */
+static void half_a_chain_is_none(void **state)
+{
+    char text[2 * CERT_PEM];
+    size_t second = strlen(alone.cert);
+    size_t len =
+        (size_t)snprintf(text, sizeof(text), "%s%s", alone.cert, middle.cert);
+    struct inlets_slice key = inl_str(alone.key);
+    struct inl_cert *cert;
+    const char *why;
+
+    for (size_t n = second + 1; n < len - 1; n++) { /* but for its newline */
+        assert_string_equal(
+            refusal(inl_slice(text, n), key),
+            "the text is cut short: a certificate in it has no end");
+    }
+    for (size_t n = len - 1; n <= len; n++) {
+        assert_int_equal(inl_cert_new(&cert, inl_slice(text, n), key, &why), 0);
+        inl_cert_unref(cert);
+    }
+    memcpy(text + second + strlen("-----BEGIN CERTIFICATE-----\n") + 8,
+           "AAAAAAAA", 8);
+    assert_string_equal(refusal(inl_slice(text, len), key),
+                        "one of the certificates in it cannot be read");
+}
+
 /* Binary, where text is what the manual speaks of: the same certificate. */
 static void der_is_read_as_well(void **state)
 {
@@ -1438,6 +1465,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(files_that_are_wrong_say_why, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(half_a_chain_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(der_is_read_as_well, setup, teardown),
         cmocka_unit_test_setup_teardown(
             authorities_that_cannot_be_read_are_counted, setup, teardown),
