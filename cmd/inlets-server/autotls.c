@@ -87,6 +87,27 @@ static int make(const struct cmd_autotls *a, const char *dir,
     return rc;
 }
 
+/* Of several that start at once in a fresh folder, one makes it. */
+static int make_if_missing(struct cmd_autotls *a, const char *dir,
+                           struct cmd_problem *p)
+{
+    int rc = 0, lock;
+
+    if (access(a->file, F_OK) == 0 || errno != ENOENT) {
+        return 0;
+    }
+    lock = cmd_file_lock(a->file, p);
+    if (lock < 0) {
+        return -1;
+    }
+    if (access(a->file, F_OK) != 0 && errno == ENOENT) {
+        a->made = true;
+        rc = make(a, dir, p);
+    }
+    (void)close(lock);
+    return rc;
+}
+
 int cmd_autotls_load(struct cmd_autotls *a, const char *given,
                      struct cmd_problem *p)
 {
@@ -98,13 +119,8 @@ int cmd_autotls_load(struct cmd_autotls *a, const char *given,
         return -1;
     }
     (void)snprintf(a->file, sizeof(a->file), "%.990s/exit-node.pem", dir);
-    if (access(a->file, F_OK) != 0 && errno == ENOENT) {
-        a->made = true;
-        if (make(a, dir, p) != 0) {
-            return -1;
-        }
-    }
-    if (cmd_file_read(a->file, PEM_FILE_MAX, &a->pem, &len, p) != 0) {
+    if (make_if_missing(a, dir, p) != 0 ||
+        cmd_file_read(a->file, PEM_FILE_MAX, &a->pem, &len, p) != 0) {
         return -1;
     }
     return inlets_certificate_fingerprint((struct inlets_slice){a->pem, len},

@@ -1,6 +1,7 @@
 """TLS on every leg: visitors by https, clients by wss, upstreams by https.
 The other end is OpenSSL's, by Python or by its own program."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -510,6 +511,24 @@ def its_file_is_never_half_written(w):
     ran = w.run('inlets-server', *flags)
     check(ran.process.returncode and 'cannot make the folder' in ran.log,
           ran.log)
+
+
+@test()
+def its_file_is_made_once(w):
+    """Of two that begin in a fresh folder, one waits for the other."""
+    folder = os.path.join(w.folder, 'state')
+    os.mkdir(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    servers = [w.server('--tls-port', '0', '--auto-tls', '--auto-tls-dir',
+                        folder, ready=False) for _ in range(2)]
+    time.sleep(1)
+    equal(os.listdir(folder), [], 'while another makes it')
+    os.close(lock)
+    lines = [server.wait_log('clients_use=')[0] for server in servers]
+    equal(sorted('certificate made' in line for line in lines), [False, True])
+    equal(len({line.partition('sha256:')[2][:64] for line in lines}), 1,
+          'fingerprints')
 
 
 # --- files that change -------------------------------------------------------
