@@ -190,8 +190,14 @@ uint64_t cmd_file_stamp(uint64_t before, const char *path)
     before = mix(before, (uint64_t)st.st_ino);
     before = mix(before, (uint64_t)st.st_size);
     before = mix(before, (uint64_t)st.st_mtime);
+    /* What could not be read may be readable since somebody said chmod. */
+    before = mix(before, (uint64_t)st.st_ctime);
+    before = mix(before, (uint64_t)st.st_mode);
+    before = mix(before, (uint64_t)st.st_uid);
+    before = mix(before, (uint64_t)st.st_gid);
 #ifdef __linux__
     before = mix(before, (uint64_t)st.st_mtim.tv_nsec);
+    before = mix(before, (uint64_t)st.st_ctim.tv_nsec);
 #endif
     return before;
 }

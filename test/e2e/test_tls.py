@@ -596,6 +596,25 @@ def reloaded_when_files_change(w):
     shown_by(server, ca, 'b.test')
 
 
+@test()
+def reloaded_when_it_may_be_read(w):
+    """A key that came with the wrong mode: chmod is all it takes."""
+    ca = Authority(w.folder)
+    pair = ca.sign('localhost')
+    let_read(w, ca)
+    server = secure_server(w, *pair.flags)
+    before = shown_by(server, ca)
+    new = ca.sign('localhost', as_file='new')
+    os.chmod(new.key, 0)
+    os.rename(new.key, pair.key)
+    os.rename(new.cert, pair.cert)
+    server.wait_log('certificates not reloaded.*cannot open %s' % pair.key)
+    equal(shown_by(server, ca), before, 'meanwhile')
+    os.chmod(pair.key, 0o644)
+    server.wait_log('msg="certificates reloaded"')
+    check(shown_by(server, ca) != before, 'the old one is shown')
+
+
 # --- versions, strangers -----------------------------------------------------
 
 @test()
