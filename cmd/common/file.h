@@ -28,7 +28,8 @@ int cmd_file_write(const char *path, mode_t mode, const char *const *texts,
 int cmd_file_lock(const char *path, struct cmd_problem *p);
 
 /* Another number when the file has changed, its mode or its owner has, or it
- * was added or removed. Several files are one stamp: that of the one before goes in; 0 at first. */
+ * was added or removed. Several files are one stamp: that of the one before
+ * goes in; 0 at first. */
 uint64_t cmd_file_stamp(uint64_t before, const char *path);
 
 #endif
