@@ -94,7 +94,7 @@ bool cmd_address_is_range(const char *text, size_t len)
     return *end == '\0' && bits <= (a.is_v4 ? 32 : 128);
 }
 
-static bool is_any(const char *text)
+bool cmd_address_is_any(const char *text)
 {
     static const unsigned char zero[4];
     struct parsed a;
@@ -136,10 +136,10 @@ static int share_port(struct cmd_listen_plan *plan, struct cmd_problem *p)
         plan->control_addr = data;
     } else if (data == NULL) {
         plan->data_addr = control;
-        plan->data_narrowed = !is_any(control);
+        plan->data_narrowed = !cmd_address_is_any(control);
     } else if (!is_same(data, control)) {
         plan->shared = false;
-        if (is_any(data) || is_any(control)) {
+        if (cmd_address_is_any(data) || cmd_address_is_any(control)) {
             return cmd_problem_set(
                 p,
                 "--data-addr %s and --control-addr %s overlap on port %d; "

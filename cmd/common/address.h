@@ -15,6 +15,8 @@ bool cmd_address_is_valid(const char *text);
 /* 127.0.0.0/8 or ::1 (or the former inside the latter). NULL, which means
  * all addresses, is not. */
 bool cmd_address_is_loopback(const char *text);
+/* Does it stand for all addresses: 0.0.0.0, ::, NULL? What is none does too. */
+bool cmd_address_is_any(const char *text);
 
 /* An address without brackets, or a range of them like "10.0.0.0/8". */
 bool cmd_address_is_range(const char *text, size_t len);

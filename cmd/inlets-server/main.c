@@ -513,23 +513,30 @@ static void warn_of_unreadable(struct program *program)
  * who poses as it. */
 static void say_own(struct program *program, const struct cmd_server_options *o)
 {
-    char line[512], host[256] = "";
+    char line[2048], host[256] = "", where[CMD_ADDRESS_MAX + sizeof(host)];
+    char pin[INLETS_FINGERPRINT_SIZE];
     const char *address =
         o->control_tls ? o->plan.control_addr : o->plan.data_addr;
+    const char *path = o->server->tunnel_path;
+    bool is_usual = strcmp(path, "/tunnel") == 0;
 
     if (!o->auto_tls || program->wss_port == 0) {
         return;
     }
-    if (address == NULL || *address == '\0') {
+    if (cmd_address_is_any(address)) {
         (void)gethostname(host, sizeof(host) - 1);
         address = host;
     }
+    /* Beside other certificates, the own one is not everybody's. */
+    if (inlets_server_shown_fingerprint(program->server, address, pin) != 0) {
+        (void)snprintf(pin, sizeof(pin), "%s", o->own.fingerprint);
+    }
+    cmd_address_join(address, (int)program->wss_port, "", where, sizeof(where));
     (void)snprintf(line, sizeof(line),
-                   "inlets-client --url wss://%s%s%s:%u --server-fingerprint "
-                   "%s --token-from token --upstream http://127.0.0.1:3000",
-                   strchr(address, ':') != NULL ? "[" : "", address,
-                   strchr(address, ':') != NULL ? "]" : "", program->wss_port,
-                   o->own.fingerprint);
+                   "inlets-client --url wss://%s --server-fingerprint %s%s%s "
+                   "--token-from token --upstream http://127.0.0.1:3000",
+                   where, pin, is_usual ? "" : " --tunnel-path ",
+                   is_usual ? "" : path);
     cmd_log_say(&program->log, INLETS_LOG_INFO,
                 o->own.made ? "certificate made" : "certificate", "file",
                 o->own.file, "clients_use", line, NULL);

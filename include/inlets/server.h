@@ -6,6 +6,7 @@
 #ifndef INLETS_SERVER_H
 #define INLETS_SERVER_H
 
+#include <inlets/certificate.h>
 #include <inlets/err.h>
 #include <inlets/exchange.h>
 #include <inlets/export.h>
@@ -158,6 +159,13 @@ INLETS_API INLETS_MUST_USE int
 inlets_server_set_certificates(struct inlets_server *server,
                                const struct inlets_certificate *list, size_t n,
                                size_t *ret_bad, const char **ret_why);
+
+/* Of the certificate that who asks for this name is shown; an address is no
+ * name. INLETS_ENOROUTE: nobody's; INLETS_EINVAL, INLETS_EINTERNAL. */
+INLETS_API INLETS_MUST_USE int
+inlets_server_shown_fingerprint(const struct inlets_server *server,
+                                const char *name,
+                                char ret_text[INLETS_FINGERPRINT_SIZE]);
 
 /* Whose certificates clients must show: PEM. Addresses for tunnels alone, by
  * TLS, ask for them; the others never do. It is in addition to the token and

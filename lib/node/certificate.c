@@ -1,9 +1,9 @@
 /* certificate.c: see <inlets/certificate.h>. */
 #include <inlets/certificate.h>
 
-#include "base/codec.h"
 #include "base/mem.h"
 #include "base/slice.h"
+#include "node/trust.h"
 #include "proto/tls_cert.h"
 #include "proto/tls_make.h"
 #include <string.h>
@@ -58,9 +58,7 @@ int inlets_certificate_fingerprint(struct inlets_slice pem,
     int err = inl_pem_fingerprint(pem, hash);
 
     if (err == 0) {
-        memcpy(ret_text, "sha256:", 7);
-        inl_hex_encode(hash, sizeof(hash), ret_text + 7);
-        ret_text[7 + 2 * sizeof(hash)] = '\0';
+        inl_pin_format(hash, ret_text);
     }
     return err;
 }

@@ -1,6 +1,7 @@
 /* server_tls.c: the certificates of an exit node, and which of them is shown.
  * They can be exchanged at any time: who has begun goes on with the old. */
 #include "node/server.h"
+#include "node/trust.h"
 
 #include "base/mem.h"
 #include "base/slice.h"
@@ -49,14 +50,19 @@ static bool names_nobody(struct inlets_slice sni)
     return sni.len == 0 || inl_ip_parse(sni, &ip);
 }
 
-static struct inl_cert *pick(void *user, struct inlets_slice sni)
+static struct inl_cert *pick(const struct inlets_server *server,
+                             struct inlets_slice sni)
 {
-    const struct inlets_server *server = user;
     const struct inl_server_certs *certs = &server->certs;
     struct inl_cert *cert =
         names_nobody(sni) && certs->n > 0 ? certs->items[0] : find(certs, sni);
 
     return cert != NULL ? cert : certs->unknown;
+}
+
+static struct inl_cert *pick_for(void *user, struct inlets_slice sni)
+{
+    return pick(user, sni);
 }
 
 /* ---- the set ---------------------------------------------------------- */
@@ -116,6 +122,25 @@ int inlets_server_set_certificates(struct inlets_server *server,
     return 0;
 }
 
+int inlets_server_shown_fingerprint(const struct inlets_server *server,
+                                    const char *name,
+                                    char ret_text[INLETS_FINGERPRINT_SIZE])
+{
+    uint8_t hash[INL_SHA256_LEN];
+    const struct inl_cert *cert;
+    int err;
+
+    if (server == NULL || name == NULL) {
+        return INLETS_EINVAL;
+    }
+    cert = pick(server, inl_str(name));
+    err = cert == NULL ? INLETS_ENOROUTE : inl_cert_fingerprint(cert, hash);
+    if (err == 0) {
+        inl_pin_format(hash, ret_text);
+    }
+    return err;
+}
+
 /* ---- handshakes ------------------------------------------------------- */
 
 /* At most a line a second: strangers cause them. */
@@ -152,7 +177,7 @@ static void on_shaken(void *user, int err, const char *why,
 static int start(struct inlets_server *server, struct inl_server_tls *tls,
                  struct inl_trust *clients)
 {
-    const struct inl_tls_server how = {pick, server, clients};
+    const struct inl_tls_server how = {pick_for, server, clients};
     struct inl_secured_group values = {.env = inl_server_env(server),
                                        .turns = &tls->turns,
                                        .most = HANDSHAKES,

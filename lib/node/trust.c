@@ -75,3 +75,11 @@ bool inl_pin_parse(struct inlets_slice text, uint8_t ret_pin[INL_SHA256_LEN])
     }
     return inl_hex_decode(inl_slice(digits, n), ret_pin, INL_SHA256_LEN);
 }
+
+void inl_pin_format(const uint8_t pin[INL_SHA256_LEN],
+                    char ret_text[INLETS_FINGERPRINT_SIZE])
+{
+    memcpy(ret_text, "sha256:", 7);
+    inl_hex_encode(pin, INL_SHA256_LEN, ret_text + 7);
+    ret_text[7 + 2 * INL_SHA256_LEN] = '\0';
+}

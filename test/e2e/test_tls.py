@@ -452,15 +452,21 @@ def what_an_upstream_cuts_is_cut(w):
 
 # --- an exit node without a domain -------------------------------------------
 
+def line_of(w, server):
+    """What the log says that a client needs, but for its name."""
+    line = server.wait_log('clients_use=')[0]
+    line = line.partition('clients_use="')[2].partition('"')[0].split()
+    equal(line[0], 'inlets-client', line)
+    return [w.token_file if word == 'token' else word for word in line[1:]]
+
+
 @test()
 def a_certificate_of_its_own(w):
     """Made once; the line to paste works as it is; nobody else is believed."""
     folder = os.path.join(w.folder, 'made', 'here')
     server = secure_server(w, '--auto-tls', '--auto-tls-dir', folder)
-    line = server.wait_log('certificate made')[0]
-    line = line.partition('clients_use="')[2].partition('"')[0].split()
-    equal(line[0], 'inlets-client', line)
-    line = [w.token_file if word == 'token' else word for word in line[1:]]
+    line = line_of(w, server)
+    check(server.lines('certificate made'), server.log)
     origin = w.origin(hello)
     client = w.start(Client, 'client', [
         w.path('cmd', 'inlets-client'), *line[:-1], origin.url])
@@ -511,6 +517,25 @@ def its_file_is_never_half_written(w):
     ran = w.run('inlets-server', *flags)
     check(ran.process.returncode and 'cannot make the folder' in ran.log,
           ran.log)
+
+
+@test()
+def the_line_to_paste(w):
+    """It works as it is, whatever else the exit node was told."""
+    ca = Authority(w.folder)
+    folder = os.path.join(w.folder, 'state')
+    for flags in (['--tunnel-path', '/custom'], ca.sign('x.test').flags):
+        server = w.server('--tls-port', '0', '--auto-tls', '--auto-tls-dir',
+                          folder, *flags)
+        client = w.start(Client, 'client', [
+            w.path('cmd', 'inlets-client'), *line_of(w, server)])
+        soon(client.is_serving, 10, f'with {flags}')
+        client.terminate()
+    for address in ('0.0.0.0', '::'):
+        server = w.server('--tls-port', '0', '--auto-tls', '--auto-tls-dir',
+                          folder, address=address, ready=False)
+        url = line_of(w, server)[1]
+        check(url.startswith(f'wss://{socket.gethostname()}:'), url)
 
 
 @test()
