@@ -4,10 +4,12 @@
 #include "common/file.h"
 #include "common/secret.h"
 #include <dirent.h>
+#include <inlets/certificate.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define FILE_MAX (1024u * 1024)
 #define PATH_TEXT 1024
@@ -166,8 +168,36 @@ static int add_pair(const char *cert, const char *key, void *user,
     return add(user, cert, key, p);
 }
 
+/* Browsers and clients refuse it, and this log is where one looks for why. */
+static void warn_of_dates(struct cmd_log *log, const struct pairs *pairs)
+{
+    char from[INLETS_DATE_SIZE], until[INLETS_DATE_SIZE];
+    char now[INLETS_DATE_SIZE] = "";
+    time_t seconds = time(NULL);
+    struct tm utc;
+
+    if (gmtime_r(&seconds, &utc) == NULL ||
+        strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < pairs->n; i++) {
+        if (inlets_certificate_dates(pairs->items[i].chain, from, until) != 0) {
+            continue;
+        }
+        if (strcmp(until, now) < 0) {
+            cmd_log_say(log, INLETS_LOG_WARN, "this certificate has expired",
+                        "file", pairs->names[i], "at", until, NULL);
+        } else if (strcmp(now, from) < 0) {
+            cmd_log_say(log, INLETS_LOG_WARN,
+                        "this certificate is not valid yet, or this clock is "
+                        "wrong",
+                        "file", pairs->names[i], "from", from, NULL);
+        }
+    }
+}
+
 int cmd_certs_load(const struct cmd_certs *certs, struct inlets_server *server,
-                   size_t *ret_n, struct cmd_problem *p)
+                   struct cmd_log *log, size_t *ret_n, struct cmd_problem *p)
 {
     struct pairs pairs = {NULL, NULL, 0};
     const char *why = "";
@@ -187,6 +217,9 @@ int cmd_certs_load(const struct cmd_certs *certs, struct inlets_server *server,
         rc = bad < pairs.n ? cmd_problem_set(p, "%s: %s", pairs.names[bad], why)
                            : cmd_problem_set(p, "--tls-default %s: %s",
                                              certs->fallback, why);
+    }
+    if (rc == 0) {
+        warn_of_dates(log, &pairs);
     }
     *ret_n = pairs.n;
     pairs_fini(&pairs);

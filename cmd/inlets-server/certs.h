@@ -3,6 +3,7 @@
 #ifndef CMD_INLETS_SERVER_CERTS_H
 #define CMD_INLETS_SERVER_CERTS_H
 
+#include "common/logsink.h"
 #include "common/problem.h"
 #include <inlets/server.h>
 #include <stdbool.h>
@@ -25,9 +26,10 @@ bool cmd_certs_is_given(const struct cmd_certs *certs);
 /* As many keys as certificates? 0 or -1. */
 int cmd_certs_check(const struct cmd_certs *certs, struct cmd_problem *p);
 /* Reads them all and gives them to the server, or changes nothing. *ret_n: how
- * many. 0, or -1 with a problem that names the file. */
+ * many. What is odd about them, but no problem, is said to the log. 0, or -1
+ * with a problem that names the file. */
 int cmd_certs_load(const struct cmd_certs *certs, struct inlets_server *server,
-                   size_t *ret_n, struct cmd_problem *p);
+                   struct cmd_log *log, size_t *ret_n, struct cmd_problem *p);
 /* The files that will be read again; ends with NULL. */
 #define CMD_CERTS_FILES (2 * CMD_CERTS_MAX + 2)
 void cmd_certs_files(const struct cmd_certs *certs,

@@ -154,7 +154,7 @@ static void reload_certs(struct program *program)
     int rc;
 
     program->certs_stamp = cmd_certs_stamp(program->certs);
-    rc = cmd_certs_load(program->certs, program->server, &n, &p);
+    rc = cmd_certs_load(program->certs, program->server, &program->log, &n, &p);
     say_reloaded(program, "certificates", n, rc == 0 ? NULL : &p);
 }
 
@@ -398,7 +398,8 @@ static int load_certs(struct program *program,
     }
     cmd_certs_files(program->certs, program->reread);
     program->certs_stamp = cmd_certs_stamp(program->certs);
-    if (cmd_certs_load(program->certs, program->server, &n, &p) != 0) {
+    if (cmd_certs_load(program->certs, program->server, &program->log, &n,
+                       &p) != 0) {
         cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
         return -1;
     }

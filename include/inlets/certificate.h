@@ -37,6 +37,15 @@ INLETS_API INLETS_MUST_USE int
 inlets_certificate_fingerprint(struct inlets_slice pem,
                                char ret_text[INLETS_FINGERPRINT_SIZE]);
 
+/* "2026-01-02T03:04:05Z", NUL. */
+#define INLETS_DATE_SIZE 24
+/* When the same begins and ends to be valid, in UTC: texts that strcmp puts in
+ * order. INLETS_EINVAL, INLETS_ENOMEM. */
+INLETS_API INLETS_MUST_USE int
+inlets_certificate_dates(struct inlets_slice pem,
+                         char ret_from[INLETS_DATE_SIZE],
+                         char ret_until[INLETS_DATE_SIZE]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -51,6 +51,15 @@ int inlets_certificate_make(const char *names,
     return 0;
 }
 
+_Static_assert(INL_X509_DATE_SIZE == INLETS_DATE_SIZE, "one text");
+
+int inlets_certificate_dates(struct inlets_slice pem,
+                             char ret_from[INLETS_DATE_SIZE],
+                             char ret_until[INLETS_DATE_SIZE])
+{
+    return inl_pem_dates(pem, ret_from, ret_until);
+}
+
 int inlets_certificate_fingerprint(struct inlets_slice pem,
                                    char ret_text[INLETS_FINGERPRINT_SIZE])
 {

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/pem.h>
+#include <stdio.h>
 #include <string.h>
 
 /* GeneralName (RFC 5280 4.2.1.6) */
@@ -281,19 +282,47 @@ int inl_cert_new(struct inl_cert **ret_cert, struct inlets_slice chain,
     return 0;
 }
 
+/* The first of them; to be freed either way. */
+static int parse_first(mbedtls_x509_crt *chain, struct inlets_slice pem)
+{
+    int err = inl_crypto_init();
+
+    mbedtls_x509_crt_init(chain);
+    /* Above 0: so many of a bundle cannot be read, but the first can. */
+    return err != 0 ? err : parse_chain(chain, pem) < 0 ? INLETS_EINVAL : 0;
+}
+
 int inl_pem_fingerprint(struct inlets_slice pem,
                         uint8_t ret_hash[INL_SHA256_LEN])
 {
     mbedtls_x509_crt chain;
-    int err = inl_crypto_init();
+    int err = parse_first(&chain, pem);
 
-    mbedtls_x509_crt_init(&chain);
-    /* Above 0: so many of a bundle cannot be read, but the first can. */
-    if (err == 0 && parse_chain(&chain, pem) < 0) {
-        err = INLETS_EINVAL;
-    }
     if (err == 0) {
         err = inl_x509_fingerprint(&chain, ret_hash);
+    }
+    mbedtls_x509_crt_free(&chain);
+    return err;
+}
+
+static void format_date(const mbedtls_x509_time *t,
+                        char ret[INL_X509_DATE_SIZE])
+{
+    (void)snprintf(ret, INL_X509_DATE_SIZE, "%04u-%02u-%02uT%02u:%02u:%02uZ",
+                   (unsigned)t->year % 10000, (unsigned)t->mon % 100,
+                   (unsigned)t->day % 100, (unsigned)t->hour % 100,
+                   (unsigned)t->min % 100, (unsigned)t->sec % 100);
+}
+
+int inl_pem_dates(struct inlets_slice pem, char ret_from[INL_X509_DATE_SIZE],
+                  char ret_until[INL_X509_DATE_SIZE])
+{
+    mbedtls_x509_crt chain;
+    int err = parse_first(&chain, pem);
+
+    if (err == 0) {
+        format_date(&chain.valid_from, ret_from);
+        format_date(&chain.valid_to, ret_until);
     }
     mbedtls_x509_crt_free(&chain);
     return err;

@@ -17,6 +17,8 @@ struct inl_trust;
 #define INL_PEM_MAX (4u * 1024 * 1024)
 /* Of a common name (RFC 5280 appendix A.1, ub-common-name). */
 #define INL_X509_CN_MAX 64u
+/* Of a date as text, with NUL. */
+#define INL_X509_DATE_SIZE 24u
 
 /* A chain, leaf first, and the leaf's key, both PEM. INLETS_EINVAL with
  * *ret_why, a static text that says what is wrong ("the key belongs to another
@@ -43,6 +45,11 @@ int inl_cert_fingerprint(const struct inl_cert *cert,
  * that can be read. */
 int inl_pem_fingerprint(struct inlets_slice pem,
                         uint8_t ret_hash[INL_SHA256_LEN]);
+
+/* When the same begins and ends to be valid: "2026-01-02T03:04:05Z". As that.
+ */
+int inl_pem_dates(struct inlets_slice pem, char ret_from[INL_X509_DATE_SIZE],
+                  char ret_until[INL_X509_DATE_SIZE]);
 
 /* The authorities in a PEM text. Those that cannot be read (an algorithm that
  * Mbed TLS does not have) are left out and counted. INLETS_EINVAL: there is

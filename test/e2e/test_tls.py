@@ -297,8 +297,20 @@ def a_pinned_certificate_is_asked_for_by_name(w):
 @test()
 def an_expired_certificate(w):
     ca = Authority(w.folder)
-    server = secure_server(w, *ca.sign('localhost', days='-1').flags)
+    pair = ca.sign('localhost', days='-1')
+    let_read(w, ca)
+    server = secure_server(w, *pair.flags)
     is_refused(w, server, 'has expired', '--ca-file', ca.file)
+    until = time.strftime('%Y-%m-%dT', time.gmtime(time.time() - 86400))
+    expired = f'level=warn.*expired.*file={pair.cert} at={until}'
+    equal(len(server.lines(expired)), 1, 'warnings')
+    ca.sign('localhost')
+    server.signal(signal.SIGHUP)
+    server.wait_log('msg="certificates reloaded"')
+    equal(len(server.lines('expired')), 1, 'of a good one')
+    ca.sign('localhost', days='-1')
+    server.signal(signal.SIGHUP)
+    server.wait_log(expired, count=2)
 
 
 @test()
