@@ -84,12 +84,29 @@ static bool is_credential(const char *path)
     return dir != NULL && *dir != '\0' && strncmp(path, dir, strlen(dir)) == 0;
 }
 
+static bool is_exposed(const struct stat *st, const char *path, mode_t others)
+{
+    return S_ISREG(st->st_mode) && !is_credential(path) &&
+           (st->st_mode & others) != 0;
+}
+
+/* A group is how a key is shared with the service that needs it. */
+const char *cmd_secret_warning_about_key(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || !is_exposed(&st, path, S_IROTH)) {
+        return NULL;
+    }
+    return "every user of this machine may read the file with the private key; "
+           "chmod o-r keeps it from them";
+}
+
 static const char *warning_about(int fd, const char *path)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || is_credential(path) ||
-        (st.st_mode & (S_IRGRP | S_IROTH)) == 0) {
+    if (fstat(fd, &st) != 0 || !is_exposed(&st, path, S_IRGRP | S_IROTH)) {
         return NULL;
     }
     return "other users of this machine may read the file with the secret; "

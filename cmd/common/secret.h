@@ -19,14 +19,18 @@ char *cmd_secret_from_environment(const char *name);
 int cmd_secret_from_file(const char *path, const char *what, char **ret_secret,
                          const char **ret_warning, struct cmd_problem *p);
 
+/* The same of a file with a private key, which a group may read. NULL: all is
+ * well, or there is no such file. */
+const char *cmd_secret_warning_about_key(const char *path);
+
 /* Wipes and frees; NULL is ignored. */
 void cmd_secret_free(char *secret);
 
 /* Where a secret may come from, as people know it. */
 struct cmd_secret_ways {
-    const char *what;            /* "token" */
+    const char *what;             /* "token" */
     const char *flag, *file_flag; /* "--token", "--token-from" */
-    const char *env;             /* "TOKEN"; NULL: not from there */
+    const char *env;              /* "TOKEN"; NULL: not from there */
 };
 extern const struct cmd_secret_ways cmd_secret_token;
 

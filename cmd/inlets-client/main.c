@@ -47,6 +47,10 @@ static void report_oddities(struct cmd_log *log,
                             const struct cmd_client_options *o)
 {
     cmd_log_warn_if(log, o->token_warning != NULL, o->token_warning);
+    if (o->key_warning != NULL) {
+        cmd_log_say(log, INLETS_LOG_WARN, o->key_warning, "file", o->key_file,
+                    NULL);
+    }
     cmd_log_warn_if(log, o->proxies.warning != NULL, o->proxies.warning);
     cmd_log_warn_if(
         log, o->no_wrapping,

@@ -280,6 +280,7 @@ static int read_cert(struct cmd_client_options *o, struct cmd_problem *p)
         cmd_file_read(o->key_file, CA_MAX, &o->key, &len, p) != 0) {
         return -1;
     }
+    o->key_warning = cmd_secret_warning_about_key(o->key_file);
     o->client->cert = o->cert;
     o->client->key = o->key;
     return inlets_client_check_certificate(o->cert, o->key, &why) == 0

@@ -21,6 +21,7 @@ struct cmd_client_options {
     const char *token_file;    /* of --token-from or --basic-auth-from */
     const char *token_warning; /* NULL: none */
     const char *name;          /* of --name; NULL: none */
+    const char *key_warning;   /* NULL: none */
     bool is_basic;             /* the token is user:password */
     char *basic_auth;          /* until it is chosen as the token */
     const char *basic_file;

@@ -168,6 +168,24 @@ static int add_pair(const char *cert, const char *key, void *user,
     return add(user, cert, key, p);
 }
 
+static void warn_of_key(struct cmd_log *log, const char *file)
+{
+    const char *warning = cmd_secret_warning_about_key(file);
+
+    if (warning != NULL) {
+        cmd_log_say(log, INLETS_LOG_WARN, warning, "file", file, NULL);
+    }
+}
+
+static int warn_of_pair(const char *cert, const char *key, void *user,
+                        struct cmd_problem *p)
+{
+    (void)cert;
+    (void)p;
+    warn_of_key(user, key);
+    return 0;
+}
+
 /* Browsers and clients refuse it, and this log is where one looks for why. */
 static void warn_of_dates(struct cmd_log *log, const struct pairs *pairs)
 {
@@ -220,6 +238,10 @@ int cmd_certs_load(const struct cmd_certs *certs, struct inlets_server *server,
     }
     if (rc == 0) {
         warn_of_dates(log, &pairs);
+        (void)for_each(certs, p, warn_of_pair, log);
+    }
+    if (rc == 0 && certs->own != NULL) {
+        warn_of_key(log, certs->own_file);
     }
     *ret_n = pairs.n;
     pairs_fini(&pairs);

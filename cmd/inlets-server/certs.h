@@ -20,6 +20,7 @@ struct cmd_certs {
     const char *dir;      /* NAME.crt and NAME.key; borrowed; NULL: none */
     const char *fallback; /* of --tls-default; borrowed; NULL: none */
     const char *own;      /* of --auto-tls, borrowed: certificate and key */
+    const char *own_file; /* where it is; borrowed */
 };
 
 bool cmd_certs_is_given(const struct cmd_certs *certs);

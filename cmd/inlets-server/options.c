@@ -356,6 +356,7 @@ static int take_own(struct cmd_server_options *o, struct cmd_problem *p)
         return -1;
     }
     o->certs.own = o->own.pem;
+    o->certs.own_file = o->own.file;
     if (o->certs.fallback == NULL) {
         o->server->tls_default = o->certs.fallback = "localhost";
     }

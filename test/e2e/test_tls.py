@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -650,6 +651,39 @@ def reloaded_when_it_may_be_read(w):
     os.chmod(pair.key, 0o644)
     server.wait_log('msg="certificates reloaded"')
     check(shown_by(server, ca) != before, 'the old one is shown')
+
+
+@test()
+def keys_that_others_may_read(w):
+    """Are warned about, as tokens are; what systemd gives is not."""
+    ca = Authority(w.folder)
+    folder = os.path.join(w.folder, 'state')
+    one, two = ca.sign('one.test'), ca.sign('two.test')
+    let_read(w, ca)
+    os.chmod(two.key, 0o640)
+    flags = [*one.flags, *two.flags, '--auto-tls', '--auto-tls-dir', folder]
+    secret = os.path.join(folder, 'exit-node.pem')
+    said = 'level=warn.*private key.*file=(.*)'
+
+    def warned(program):
+        return [re.search(said, line)[1] for line in program.lines(said)]
+
+    server = secure_server(w, *flags)
+    equal(warned(server), [one.key], 'at first')
+    server.terminate()
+    os.chmod(secret, 0o644)
+    equal(warned(secure_server(w, *flags)), [one.key, secret], 'the own one')
+    equal(warned(secure_server(
+        w, *one.flags, env={'CREDENTIALS_DIRECTORY': ca.folder})), [],
+        'of systemd')
+    for mode, wanted in ((0o644, [one.key]), (0o600, [])):
+        os.chmod(one.key, mode)
+        client = w.client(server, 'http://127.0.0.1:9', ready=False,
+                          url='wss://localhost:9', flags=[
+                              *one.client_flags, '--tls-skip-verify'])
+        client.wait_log(CANNOT)
+        equal(warned(client), wanted, oct(mode))
+        client.terminate()
 
 
 # --- versions, strangers -----------------------------------------------------
