@@ -4,6 +4,10 @@
  * signature, so that what is not for us costs no arithmetic; nothing of a token
  * is believed, and nothing is handed on, before its signature is right.
  *
+ * Measured with a release build (Mbed TLS 3.6, a core of an AMD EPYC): by RS256
+ * 0.06 ms with 2048 bits and 0.34 ms with 4096, by ES256 0.8 ms; 0.004 ms for
+ * what is refused before.
+ *
  * Failure: whatever is odd is refused, also what runs out of memory. */
 #include "proto/json_jwt.h"
 
@@ -15,6 +19,8 @@
 #include <string.h>
 
 #define INTEGER_MAX (INL_RSA_BITS_MAX / 8)
+/* Of a name in a JSON Pointer, with NUL. */
+#define STEP_SIZE 256u
 /* Seconds since 1970 that a double still counts one by one. */
 #define DATE_MAX 9007199254740992.0
 
@@ -103,10 +109,25 @@ static bool is_or_none(const json_t *object, const char *name,
            strcmp(text_of(object, name), value) == 0;
 }
 
+/* RFC 7517 4.3 */
+static bool may_verify(const json_t *jwk)
+{
+    const json_t *ops = json_object_get(jwk, "key_ops");
+
+    for (size_t i = 0; i < json_array_size(ops); i++) {
+        const char *op = json_string_value(json_array_get(ops, i));
+
+        if (op != NULL && strcmp(op, "verify") == 0) {
+            return true;
+        }
+    }
+    return ops == NULL;
+}
+
 /* Is it for one of our two kinds of signatures? */
 static bool is_for_us(const json_t *jwk, enum inl_signature *ret_kind)
 {
-    if (!is_or_none(jwk, "use", "sig")) {
+    if (!is_or_none(jwk, "use", "sig") || !may_verify(jwk)) {
         return false;
     }
     if (strcmp(text_of(jwk, "kty"), "RSA") == 0) {
@@ -119,10 +140,13 @@ static bool is_for_us(const json_t *jwk, enum inl_signature *ret_kind)
            is_or_none(jwk, "alg", "ES256");
 }
 
+/* One with its private half (RFC 7518 6.2.2.1, 6.3.2.1) is not for this file,
+ * and anybody's by now. */
 static bool read_key(const json_t *jwk, struct inl_jwk *key)
 {
     key->kid = json_string_value(json_object_get(jwk, "kid"));
-    return (key->kind == INL_RS256 ? read_rsa(jwk, key) : read_ec(jwk, key)) &&
+    return json_object_get(jwk, "d") == NULL &&
+           (key->kind == INL_RS256 ? read_rsa(jwk, key) : read_ec(jwk, key)) &&
            inl_is_public_key(key->kind, inl_slice(key->key, key->len));
 }
 
@@ -177,7 +201,7 @@ static bool split(struct inlets_slice token, struct parts *p)
     size_t first = inl_slice_find(token, '.'), second;
     struct inlets_slice rest;
 
-    if (first == token.len || token.len > INL_JWT_MAX) {
+    if (first == token.len) {
         return false;
     }
     rest = inl_slice_from(token, first + 1);
@@ -203,7 +227,7 @@ bool inl_jwt_is(struct inlets_slice text)
 /* An object in base64url; NULL: it is none. */
 static json_t *decode(struct inlets_slice part)
 {
-    uint8_t text[INL_JWT_MAX];
+    uint8_t text[INL_JWT_MAX / 4 * 3];
     int64_t n = inl_base64url_decode(part, text, sizeof(text));
     json_t *value = n <= 0 ? NULL
                            : json_loadb((const char *)text, (size_t)n,
@@ -217,30 +241,40 @@ static json_t *decode(struct inlets_slice part)
     return value;
 }
 
-/* RFC 7515 4.1, RFC 8725 3.1. "b64" comes only with "crit" (RFC 7797 6). */
-static bool read_algorithm(const json_t *header, enum inl_signature *ret_kind)
+/* RFC 8725 3.11: what was made for another purpose, like a logout token, says
+ * so. Most say JWT or nothing; at+jwt is RFC 9068's. */
+static bool is_our_type(const json_t *header)
 {
-    const char *alg = text_of(header, "alg");
+    const json_t *typ = json_object_get(header, "typ");
+    struct inlets_slice text = inl_str(text_of(header, "typ"));
 
-    *ret_kind = strcmp(alg, "RS256") == 0 ? INL_RS256 : INL_ES256;
-    return (*ret_kind == INL_RS256 || strcmp(alg, "ES256") == 0) &&
-           json_object_get(header, "crit") == NULL &&
-           (json_object_get(header, "kid") == NULL ||
-            json_is_string(json_object_get(header, "kid")));
+    if (inl_slice_starts_case(text, INL_LIT("application/"))) {
+        text = inl_slice_from(text, sizeof("application/") - 1);
+    }
+    return typ == NULL || inl_slice_eq_case(text, INL_LIT("JWT")) ||
+           inl_slice_eq_case(text, INL_LIT("at+jwt"));
 }
 
-static const struct inl_jwt_issuer *
-find_issuer(const json_t *claims, const struct inl_jwt_issuer *issuers,
-            size_t n)
+/* RFC 7515 4.1, RFC 8725 3.1. "b64" comes only with "crit" (RFC 7797 6). NULL:
+ * it is good. */
+static const char *read_header(const json_t *header,
+                               enum inl_signature *ret_kind)
 {
-    const char *issuer = json_string_value(json_object_get(claims, "iss"));
+    const char *alg = text_of(header, "alg");
+    const json_t *kid = json_object_get(header, "kid");
 
-    for (size_t i = 0; issuer != NULL && i < n; i++) {
-        if (strcmp(issuers[i].issuer, issuer) == 0) {
-            return &issuers[i];
-        }
+    *ret_kind = strcmp(alg, "RS256") == 0 ? INL_RS256 : INL_ES256;
+    if (*ret_kind == INL_ES256 && strcmp(alg, "ES256") != 0) {
+        return "the token is not signed by RS256 or ES256";
     }
-    return NULL;
+    if (json_object_get(header, "crit") != NULL) {
+        return "the token asks for an extension (crit)";
+    }
+    if (!is_our_type(header)) {
+        return "the token is of another type (typ) than JWT";
+    }
+    return kid == NULL || json_is_string(kid) ? NULL
+                                              : "the token's kid is no text";
 }
 
 /* RFC 7519 4.1.3: a text, or a list of them. */
@@ -259,6 +293,26 @@ static bool is_for(const json_t *claims, const char *audience)
         }
     }
     return false;
+}
+
+/* Several may have one "iss", and other audiences. Of an issuer that is not for
+ * any of them, one is returned all the same. */
+static const struct inl_jwt_issuer *
+find_issuer(const json_t *claims, const struct inl_jwt_issuer *issuers,
+            size_t n)
+{
+    const char *issuer = json_string_value(json_object_get(claims, "iss"));
+    const struct inl_jwt_issuer *found = NULL;
+
+    for (size_t i = 0; issuer != NULL && i < n; i++) {
+        if (strcmp(issuers[i].issuer, issuer) == 0) {
+            found = &issuers[i];
+            if (is_for(claims, found->audience)) {
+                break;
+            }
+        }
+    }
+    return found;
 }
 
 /* RFC 7519 2: NumericDate. */
@@ -299,6 +353,25 @@ static const char *check_times(const json_t *claims, int64_t now_s)
                : "the token is not valid yet";
 }
 
+/* Whose signature it may be: the key that it names, or any of its kind. */
+static bool may_be_by(const struct inl_jwk *key, enum inl_signature kind,
+                      const char *kid)
+{
+    return key->kind == kind &&
+           (kid == NULL || (key->kid != NULL && strcmp(key->kid, kid) == 0));
+}
+
+static size_t count_keys(const struct inl_jwt_issuer *issuer,
+                         enum inl_signature kind, const char *kid)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < issuer->nkeys; i++) {
+        n += may_be_by(&issuer->keys[i], kind, kid);
+    }
+    return n;
+}
+
 static bool is_signed(const struct inl_jwt_issuer *issuer,
                       enum inl_signature kind, const char *kid,
                       const struct parts *parts)
@@ -313,8 +386,7 @@ static bool is_signed(const struct inl_jwt_issuer *issuer,
     for (size_t i = 0; i < issuer->nkeys; i++) {
         const struct inl_jwk *key = &issuer->keys[i];
 
-        if (key->kind == kind &&
-            (kid == NULL || (key->kid != NULL && strcmp(key->kid, kid) == 0)) &&
+        if (may_be_by(key, kind, kid) &&
             inl_verify(kind, inl_slice(key->key, key->len), parts->signed_text,
                        inl_slice(signature, (size_t)n))) {
             return true;
@@ -323,16 +395,35 @@ static bool is_signed(const struct inl_jwt_issuer *issuer,
     return false;
 }
 
+/* Before any arithmetic it is known whose key it would be. NULL: it is good. */
+static const char *check_signature(const struct inl_jwt_issuer *issuer,
+                                   enum inl_signature kind, const char *kid,
+                                   const struct parts *parts)
+{
+    size_t n = count_keys(issuer, kind, kid);
+
+    if (n == 0) {
+        return "the token's key (kid) is none of its issuer's in the file";
+    }
+    if (n > INL_JWT_TRIES) {
+        return "the token does not say which of its issuer's many keys it is "
+               "signed with (kid)";
+    }
+    return is_signed(issuer, kind, kid, parts)
+               ? NULL
+               : "the token is not signed with a key of its issuer";
+}
+
 /* NULL: it is good. */
 static const char *judge(const json_t *header, const json_t *claims,
                          const struct parts *parts,
                          const struct inl_jwt_issuer *issuer, int64_t now_s)
 {
     enum inl_signature kind;
-    const char *why;
+    const char *why = read_header(header, &kind);
 
-    if (!read_algorithm(header, &kind)) {
-        return "the token is not signed by RS256 or ES256";
+    if (why != NULL) {
+        return why;
     }
     if (issuer == NULL) {
         return "the token is of an issuer that is not in the file";
@@ -341,12 +432,11 @@ static const char *judge(const json_t *header, const json_t *claims,
         return "the token is for another audience";
     }
     why = check_times(claims, now_s);
-    if (why == NULL &&
-        !is_signed(issuer, kind,
-                   json_string_value(json_object_get(header, "kid")), parts)) {
-        why = "the token is not signed with a key of its issuer";
-    }
-    return why;
+    return why != NULL
+               ? why
+               : check_signature(
+                     issuer, kind,
+                     json_string_value(json_object_get(header, "kid")), parts);
 }
 
 json_t *inl_jwt_verify(struct inlets_slice token,
@@ -357,8 +447,9 @@ json_t *inl_jwt_verify(struct inlets_slice token,
     struct parts parts;
     json_t *header = NULL, *claims = NULL;
 
-    *ret_why = "the token is malformed";
-    if (split(token, &parts)) {
+    *ret_why = token.len > INL_JWT_MAX ? "the token is longer than 8192 bytes"
+                                       : "the token is malformed";
+    if (token.len <= INL_JWT_MAX && split(token, &parts)) {
         header = decode(parts.header);
         claims = header == NULL ? NULL : decode(parts.payload);
     }
@@ -414,10 +505,21 @@ static bool take_step(const char **at, char *name, size_t size)
     return true;
 }
 
+bool inl_jwt_is_claim(const char *name)
+{
+    char step[STEP_SIZE];
+    bool fine = name[0] != '\0';
+
+    while (fine && *name == '/') {
+        fine = take_step(&name, step, sizeof(step));
+    }
+    return fine;
+}
+
 /* NULL: there is no text there. */
 static const char *find_claim(const json_t *claims, const char *name)
 {
-    char step[256];
+    char step[STEP_SIZE];
 
     if (name[0] != '/') {
         return json_string_value(json_object_get(claims, name));

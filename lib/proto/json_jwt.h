@@ -6,11 +6,15 @@
 
 #include "proto/crypto.h"
 
-/* Of one issuer: a signature is tried with each that may be meant. */
+/* Of one issuer. */
 #define INL_JWK_MAX 32u
 /* An RSAPublicKey of INL_RSA_BITS_MAX, and a little. */
 #define INL_JWK_KEY_MAX 544u
-#define INL_JWT_MAX 4096u
+/* The longest that a client of ours shows; most are of 1 to 2 KiB. */
+#define INL_JWT_MAX 8192u
+/* So many signatures a stranger may have us compute by one token, when it does
+ * not say which key it is signed with, or some have one name. */
+#define INL_JWT_TRIES 4u
 #define INL_JWT_SKEW_S 60
 
 struct json_t;
@@ -38,7 +42,7 @@ struct inl_jwt_issuer {
 int inl_jwk_read(const struct json_t *keys, struct inl_jwk **ret_keys,
                  size_t *ret_n, const char **ret_why);
 
-/* Does it look like one: three parts? */
+/* Does it look like one: three parts, however long? */
 bool inl_jwt_is(struct inlets_slice text);
 /* Its claims, if it is signed by one of the issuers for us and valid now; the
  * caller ends them with inl_jwt_free. Else NULL and why: for a log, not for who
@@ -51,6 +55,8 @@ struct json_t *inl_jwt_verify(struct inlets_slice token,
 void inl_jwt_free(struct json_t *claims);
 /* When it is not valid any more, in seconds since 1970. */
 int64_t inl_jwt_until_s(const struct json_t *claims);
+/* Is it a name that can be looked for: any, or a JSON Pointer that is one? */
+bool inl_jwt_is_claim(const char *name);
 /* Are the claims what the rule's members say? A name that begins with / is a
  * JSON Pointer (RFC 6901); a value that ends in * is a beginning. The member
  * "issuer" is not looked at. */

@@ -86,6 +86,8 @@ def wrong_tokens(w, book):
     unsigned = f'{b64({"alg": "none"})}.{b64(good)}.'
     malformed, odd = 'malformed', 'not signed by RS256 or ES256'
     unknown, late = 'not signed with a key', 'the token has expired'
+    nobodys, extended = 'is none of its issuer', 'an extension'
+    typed = 'of another type'
     early, aud = 'not valid yet', 'for another audience'
     return {
         'none': (unsigned, odd),
@@ -100,12 +102,14 @@ def wrong_tokens(w, book):
         'a list of algorithms': (ec.token(good, alg=['ES256']), odd),
         'no algorithm': (ec.token(good, alg=None), odd),
         'case of the algorithm': (ec.token(good, alg='es256'), odd),
-        'crit': (ec.token(good, crit=['exp']), odd),
-        'b64': (ec.token(good, b64=False, crit=['b64']), odd),
-        'kid of another kind': (ec.token(good, kid='r1'), unknown),
-        'unknown kid': (ec.token(good, kid='e2'), unknown),
-        'empty kid': (ec.token(good, kid=''), unknown),
-        'kid that is none': (ec.token(good, kid=5), odd),
+        'crit': (ec.token(good, crit=['exp']), extended),
+        'b64': (ec.token(good, b64=False, crit=['b64']), extended),
+        'typ of another purpose': (ec.token(good, typ='logout+jwt'), typed),
+        'typ that is none': (ec.token(good, typ=5), typed),
+        'kid of another kind': (ec.token(good, kid='r1'), nobodys),
+        'unknown kid': (ec.token(good, kid='e2'), nobodys),
+        'empty kid': (ec.token(good, kid=''), nobodys),
+        'kid that is none': (ec.token(good, kid=5), 'kid is no text'),
         'RS256 said, ES256 done': (ec.token(good, alg='RS256', kid='r1'),
                                    unknown),
         "another's key": (stranger.token(good), unknown),
@@ -158,7 +162,7 @@ def wrong_tokens(w, book):
         'four parts': (ec.token(good) + '.x', None),
         'two parts': ('.'.join(ec.token(good).split('.')[:2]), None),
         'no header': (changed(ec.token(good), 0, lambda x: ''), None),
-        'oversized': (ec.token({**good, 'x': 'y' * 4000}), None),
+        'oversized': (ec.token({**good, 'x': 'y' * 6000}), 'longer than 8192'),
     }
 
 
@@ -187,12 +191,16 @@ def what_is_no_token(w):
             'within the skew': book.claims(exp=now - 50),
             'early, within the skew': book.claims(nbf=now + 50, iat=now + 50),
             'fractions': book.claims(exp=now + 99.5),
-            'audiences': book.claims(aud=['a', AUDIENCE])}.items():
+            'audiences': book.claims(aud=['a', AUDIENCE]),
+            'large': book.claims(groups=['g' * 40] * 120)}.items():
         answer = ask(w, server, handshake(book.ec.token(claims)))
         equal(answer.status, 101, what)
     for what, token in {
             'no kid': book.ec.token(book.claims(), kid=None),
-            'no typ': book.rsa.token(book.claims(), typ=None)}.items():
+            'no typ': book.rsa.token(book.claims(), typ=None),
+            'typ': book.rsa.token(book.claims(), typ='at+jwt'),
+            'long typ': book.ec.token(book.claims(),
+                                      typ='application/jwt')}.items():
         equal(ask(w, server, handshake(token)).status, 101, what)
     check('eyJ' not in server.log, 'a token is in the log')
 
@@ -226,6 +234,58 @@ def sessions_end_with_their_token(w):
     os.replace(token('again.jwt', 300), left)
     soon(lambda: server.get('/', 'left.app.test').status == 200, 15,
          'it is back')
+
+
+@test(timeout=60)
+def a_download_outlives_its_token(w):
+    """A fresh one in the file before the end: the body is whole, and the
+    session is the same one."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    os.chmod(w.folder, 0o755)   # root's client is somebody else by then
+    server, go = book.server(), w.gate()
+    parts = [bytes([65 + i]) * 100000 for i in range(3)]
+
+    def slow(x):
+        x.start(200, [('Content-Length', str(300000))])
+        x.send(parts[0])
+        go.wait(30)
+        x.send(parts[1])
+        x.send(parts[2])
+    path = w.file('a.jwt', book.ec.token(book.claims(seconds=-54)))
+    os.chmod(path, 0o644)
+    client = book.client(server, path, f'a.app.test={w.origin(slow).url}')
+    visitor = w.visitor(server)
+    visitor.ask(host='a.app.test')
+    fresh = w.file('fresh.jwt', book.rsa.token(book.claims()))
+    os.chmod(fresh, 0o644)
+    os.replace(fresh, path)
+    client.wait_log('token read anew')
+    server.wait_log('tunnel websocket resumed')
+    time.sleep(9)   # the first token's end, and a look at the dates
+    go.set()
+    equal(visitor.answer().body, b''.join(parts), 'the body')
+    equal(server.lines('tunnel ended'), [], 'ended')
+    equal(len(server.lines('tunnel connected')), 1, 'sessions')
+
+
+@test()
+def tokens_that_name_no_key(w):
+    """Four signatures are tried, and not every one there is."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    others = [Key(w.folder, f'o{i}') for i in range(4)]
+    server = book.server()
+    unnamed = handshake(book.ec.token(book.claims(), kid=None))
+    book.keys(*(k.jwk() for k in others[:3]), book.ec.jwk(), book.rsa.jwk())
+    server.wait_log('accounts reloaded')
+    equal(ask(w, server, unnamed).status, 101, 'one of four')
+    book.keys(*(k.jwk() for k in others), book.ec.jwk())
+    server.wait_log('accounts reloaded', 2)
+    equal(ask(w, server, unnamed).status, 401, 'one of five')
+    server.wait_log('does not say which')
+    equal(ask(w, server, handshake(book.ec.token(book.claims()))).status, 101,
+          'named')
 
 
 @test()
@@ -265,6 +325,7 @@ def mistakes(w):
             'short point': ([book.ec.jwk(y='AAAA')], 'no public key'),
             'padded': ([book.rsa.jwk(e='AQAB==')], 'no public key'),
             'no modulus': ([book.rsa.jwk(n='')], 'no public key'),
+            'private': ([book.ec.jwk(d=b64(bytes(32)))], 'no public key'),
             'none for us': ([wide.jwk()], 'none is for signatures'),
             'none at all': ([], 'none is for signatures'),
             'too many': ([book.ec.jwk()] * 33, 'at most 32')}.items():
