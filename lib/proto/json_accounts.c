@@ -26,6 +26,7 @@
 struct reading {
     struct inl_account_entry *entry;
     json_t *issuers; /* of the document; may be NULL */
+    json_t *rules;   /* about claims, as texts: of this one and those before */
     char *why;
 };
 
@@ -206,6 +207,25 @@ static int read_limit(const struct reading *r, const char *name, json_t *value,
     return 0;
 }
 
+/* Of two that are the same, only the first would ever fit. */
+static int check_new(const struct reading *r, json_t *rule)
+{
+    char *text = json_dumps(rule, JSON_COMPACT | JSON_SORT_KEYS);
+    int err = 0;
+
+    if (text == NULL) {
+        return INLETS_ENOMEM;
+    }
+    if (json_object_get(r->rules, text) != NULL) {
+        err = refuse(r, "claims: a rule is there already, of this account or "
+                        "another");
+    } else if (json_object_set_new(r->rules, text, json_true()) != 0) {
+        err = INLETS_ENOMEM;
+    }
+    inl_account_doc_free_text(text);
+    return err;
+}
+
 /* All that is said in one rule must be true of a token: it says something, and
  * of an issuer that is there. */
 static int check_rule(const struct reading *r, json_t *rule)
@@ -225,13 +245,41 @@ static int check_rule(const struct reading *r, json_t *rule)
     {
         const char *text = json_string_value(value);
 
-        if (name[0] == '\0' || text == NULL || text[0] == '\0' ||
-            strcmp(text, "*") == 0) {
+        if (!inl_jwt_is_claim(name)) {
+            return refuse(r,
+                          "claims: '%.40s' is not a name, nor a JSON "
+                          "Pointer like /kubernetes.io/namespace",
+                          name);
+        }
+        if (text == NULL || text[0] == '\0' || strcmp(text, "*") == 0) {
             return refuse(r, "claims: '%.40s' is not a text, or says nothing",
                           name);
         }
     }
-    return 0;
+    return check_new(r, rule);
+}
+
+/* What the rules say, and of whose tokens; other keys are no other rules. The
+ * caller ends it with inl_account_doc_free_text. NULL: out of memory. */
+static char *print_rules(const struct reading *r, json_t *rules)
+{
+    json_t *all = json_array();
+    bool done = json_array_append(all, rules) == 0;
+    char *text = NULL;
+
+    for (size_t i = 0; i < json_array_size(rules); i++) {
+        const char *issuer = json_string_value(
+            json_object_get(json_array_get(rules, i), "issuer"));
+        json_t *who = json_copy(json_object_get(r->issuers, issuer));
+
+        (void)json_object_del(who, "keys");
+        done = json_array_append_new(all, who) == 0 && done;
+    }
+    if (done) {
+        text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS);
+    }
+    json_decref(all);
+    return text;
 }
 
 static int read_claims(const struct reading *r, json_t *value)
@@ -250,7 +298,7 @@ static int read_claims(const struct reading *r, json_t *value)
     if (err != 0) {
         return err;
     }
-    text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS);
+    text = print_rules(r, value);
     if (text == NULL) {
         return INLETS_ENOMEM;
     }
@@ -377,6 +425,18 @@ static int read_issuer(const char *name, json_t *value,
     return err;
 }
 
+/* The token's "iss" and "aud" say whose rules are asked. */
+static bool has_before(const struct inl_jwt_issuer *issuers, size_t at)
+{
+    for (size_t i = 0; i < at; i++) {
+        if (strcmp(issuers[i].issuer, issuers[at].issuer) == 0 &&
+            strcmp(issuers[i].audience, issuers[at].audience) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void fini_issuers(struct inl_jwt_issuer *issuers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -409,6 +469,12 @@ static int read_issuers(const struct inl_account_doc *doc,
     json_object_foreach(all, name, value)
     {
         err = err != 0 ? err : read_issuer(name, value, &issuers[at++], why);
+        if (err == 0 && has_before(issuers, at - 1)) {
+            err = refuse_issuer(name,
+                                "there is one of the same issuer and "
+                                "audience already",
+                                why);
+        }
     }
     if (err != 0) {
         fini_issuers(issuers, at);
@@ -429,8 +495,8 @@ static int read_accounts(const struct inl_account_doc *doc,
     json_t *accounts = json_object_get(doc->root, "accounts");
     size_t n = json_object_size(accounts), at = 0;
     struct inl_account_entry *entries;
+    json_t *value, *rules;
     const char *name;
-    json_t *value;
     int err = 0;
 
     if (!json_is_object(accounts) ||
@@ -446,17 +512,22 @@ static int read_accounts(const struct inl_account_doc *doc,
     if (entries == NULL) {
         return INLETS_ENOMEM;
     }
+    rules = json_object();
     json_object_foreach(accounts, name, value)
     {
-        struct reading r = {&entries[at++], issuers, why};
+        struct reading r = {&entries[at++], issuers, rules, why};
 
         r.entry->name = name;
         r.entry->expires_s = INT64_MAX;
         err = read_entry(&r, value);
         if (err != 0) {
-            fini_entries(entries, at);
-            return err;
+            break;
         }
+    }
+    json_decref(rules);
+    if (err != 0) {
+        fini_entries(entries, at);
+        return err;
     }
     *ret_entries = entries;
     *ret_n = n;

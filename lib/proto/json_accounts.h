@@ -15,9 +15,10 @@
  *       "keys": [{"kty": "RSA", "kid": "1", "n": "...", "e": "AQAB"}]}}}
  *
  * Claims (json_jwt.h): tokens of that issuer which say all that a rule says are
- * the account's; the first account in the file whose rule fits has them. All
- * but "hosts" may be left out. A member that is not known is an error: a limit
- * with a slip of the pen must not be no limit. */
+ * the account's; the first account in the file whose rule fits has them. An
+ * issuer may be there twice, for two audiences; of a token for both it is the
+ * first that counts. All but "hosts" may be left out. A member that is not
+ * known is an error: a limit with a slip of the pen must not be no limit. */
 #ifndef INL_PROTO_JSON_ACCOUNTS_H
 #define INL_PROTO_JSON_ACCOUNTS_H
 
@@ -51,7 +52,7 @@ struct inl_account_entry {
     const char *password; /* its hash, in crypt(5)'s notation; NULL: none */
     uint8_t password_proof[INL_SHA256_LEN]; /* digest of the hash */
     const struct json_t *claims;            /* an array of rules; NULL: none */
-    uint8_t claims_proof[INL_SHA256_LEN];   /* digest of the rules */
+    uint8_t claims_proof[INL_SHA256_LEN];   /* of the rules and their issuers */
     /* Of one that is to be added: a rule. NULL: none. */
     const char *rule_issuer;
     const char *const *rule_claims; /* "sub=VALUE" */

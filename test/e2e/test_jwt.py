@@ -270,6 +270,28 @@ def a_download_outlives_its_token(w):
 
 
 @test()
+def one_issuer_for_two_audiences(w):
+    """Each has its rules, and its keys may change."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    jwks = w.file('more.json', json.dumps([book.ec.jwk()]))
+    argv = ('issuer', 'more', '--url', ISSUER, '--keys', jwks, '--audience')
+    check('already' in book.run(*argv, AUDIENCE, code=1).err, 'the same')
+    book.run(*argv, 'staging')
+    ran = book.run('add', 'x', '--host', '*', '--issuer', 'ci', '--claim',
+                   f'sub={MAIN}', code=1)
+    check('there already' in ran.err, ran.err)
+    book.run('add', 'staging', '--host', 's.test', '--issuer', 'more',
+             '--claim', f'sub={MAIN}')
+    server = book.server()
+    token = w.file('s.jwt', book.ec.token(book.claims(aud='staging')))
+    client = book.client(server, token, f's.test={w.origin(hello).url}')
+    server.wait_log('tunnel connected.*account=staging')
+    book.run(*argv, 'production')
+    client.wait_log('not valid any more')
+
+
+@test()
 def tokens_that_name_no_key(w):
     """Four signatures are tried, and not every one there is."""
     book = Issued(w)

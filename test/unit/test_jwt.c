@@ -446,6 +446,43 @@ static void audiences_are_told_apart(void **state)
     assert_int_equal(alloc_live, 0);
 }
 
+/* What a session keeps: other rules or tokens of others are another proof, and
+ * other keys are not. */
+static void proofs_are_of_rules_and_issuers(void **state)
+{
+    static const struct {
+        const char *document;
+        bool is_same;
+    } rows[] = {
+        {RULES(ME), true},
+        {"{\"accounts\": {\"first\": {\"hosts\": [\"x\"], \"claims\": " ME
+         "}}, \"issuers\": " ISSUER(EC_KEY) "}",
+         true},
+        {RULES("[{\"issuer\": \"i\", \"sub\": \"me*\"}]"), false},
+        {TWO_ISSUERS(ONE_ISSUER("i", "https://issuer.test", "other"),
+                     ONE_ISSUER("j", "a", "b")),
+         false},
+        {TWO_ISSUERS(ONE_ISSUER("i", "https://other.test", "inlets"),
+                     ONE_ISSUER("j", "a", "b")),
+         false},
+    };
+    uint8_t first[INL_SHA256_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct inl_account_doc doc = parse(rows[i].document);
+        const uint8_t *proof = doc.entries[0].claims_proof;
+
+        if (i == 0) {
+            memcpy(first, proof, sizeof(first));
+        }
+        assert_int_equal(memcmp(first, proof, sizeof(first)) == 0,
+                         rows[i].is_same);
+        inl_account_doc_fini(&doc);
+    }
+    assert_int_equal(alloc_live, 0);
+}
+
 static void documents_without_sense_are_refused(void **state)
 {
     static const struct {
@@ -459,6 +496,17 @@ static void documents_without_sense_are_refused(void **state)
         {RULES("[{\"issuer\": \"i\", \"sub\": \"*\"}]"), "says nothing"},
         {RULES("[{\"issuer\": \"i\", \"sub\": 5}]"), "says nothing"},
         {RULES("[5]"), "none of the file"},
+        {RULES("[{\"issuer\": \"i\", \"/~2\": \"me\"}]"), "not a name"},
+        {RULES("[{\"issuer\": \"i\", \"/a/b~\": \"me\"}]"), "not a name"},
+        {RULES("[{\"issuer\": \"i\", \"\": \"me\"}]"), "not a name"},
+        {RULES("[{\"sub\": \"m*\", \"issuer\": \"i\"}]"),
+         "account second: claims: a rule is there already"},
+        {RULES("[{\"issuer\": \"i\", \"sub\": \"a\"}, "
+               "{\"issuer\": \"i\", \"sub\": \"a\"}]"),
+         "account first: claims: a rule is there already"},
+        {"{\"accounts\": {}, \"issuers\": {" ONE_ISSUER(
+             "i", "a", "b") ", " ONE_ISSUER("j", "a", "b") "}}",
+         "issuer j: there is one of the same"},
         {"{\"accounts\": {}, \"issuers\": []}", "issuers: not an object"},
         {"{\"accounts\": {}, \"issuers\": {\"i\": {}}}", "issuer i: not like"},
         {"{\"accounts\": {}, \"issuers\": {\"i\": {\"issuer\": \"a\", "
@@ -516,6 +564,7 @@ int main(void)
         cmocka_unit_test(keys_are_for_verifying),
         cmocka_unit_test(rules_fit_or_not),
         cmocka_unit_test(audiences_are_told_apart),
+        cmocka_unit_test(proofs_are_of_rules_and_issuers),
         cmocka_unit_test(documents_without_sense_are_refused),
         cmocka_unit_test(memory_may_run_out),
     };
