@@ -9,7 +9,7 @@ from lib.house import check, equal, soon, test, within
 from lib.jwt import Key, b64, claims_of, hs256
 from lib.origin import hello, named
 
-from test_accounts import Book, ask, read
+from test_accounts import Book, ask, ask_from, read
 from test_gate import handshake
 
 ISSUER, AUDIENCE = 'https://issuer.test', 'inlets'
@@ -267,6 +267,23 @@ def a_download_outlives_its_token(w):
     equal(visitor.answer().body, b''.join(parts), 'the body')
     equal(server.lines('tunnel ended'), [], 'ended')
     equal(len(server.lines('tunnel connected')), 1, 'sessions')
+
+
+@test()
+def wrong_ones_are_counted_by_address(w):
+    """Like any other wrong token, whatever is wrong with it."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    server = book.server('--proxy-protocol', '--trusted-proxy', '127.0.0.2')
+    good = handshake(book.ec.token(book.claims()))
+    bad = [handshake(book.ec.token(book.claims(**said))) for said in (
+        {'aud': 'outlets'}, {'sub': 'you'}, {'exp': 0})]
+    statuses = [ask_from(w, server, '192.0.2.1', bad[i % 3]).status
+                for i in range(12)]
+    equal(statuses, [401] * 10 + [429] * 2, 'twelve wrong ones')
+    equal(ask_from(w, server, '192.0.2.1', good).status, 429, 'from there')
+    equal(ask_from(w, server, '192.0.2.2', good).status, 101, 'elsewhere')
+    equal(len(server.lines('token refused')), 10, 'looked at')
 
 
 @test()
