@@ -214,6 +214,8 @@ static void attempt_timeout(struct inl_timer *timer)
 {
     struct inl_uplink *u = inl_container(timer, struct inl_uplink, timer);
 
+    /* A dial through others knows how far it came once it is cancelled. */
+    inl_dial_cancel(u->config.dialer, &u->dial);
     fail(u, INLETS_ETIMEDOUT,
          u->link != NULL        ? "handshake"
          : u->dial.step != NULL ? u->dial.step

@@ -309,6 +309,16 @@ def silence_of_a_proxy_ends_with_the_attempt(w):
         client.wait_log('cannot connect.*step=proxy .*timed out', 1)
 
 
+@test()
+def silence_of_a_proxy_is_its_own_by_tls_too(w):
+    proxy = w.keep(Proxy(answer=b'HTTP/1.1 200', stays=True))
+    client = w.client(w.server(), 'http://127.0.0.1:9', ready=False,
+                      url='wss://localhost:9', flags=[
+                          '--proxy', proxy.url(), '--tls-skip-verify',
+                          '--connect-timeout', '500ms'])
+    client.wait_log('cannot connect.*step=proxy .*timed out')
+
+
 # --- bad days ----------------------------------------------------------------
 
 @test(timeout=120)
