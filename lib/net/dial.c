@@ -189,8 +189,8 @@ static void tell_elsewhere(const struct dialing *d)
 
     (void)inl_resolve_to_text(d->elsewhere, address);
     (void)snprintf(d->dial->why, sizeof(d->dial->why),
-                   "%.40s leads to %s, which is not this machine: what is "
-                   "sent could be read on the way",
+                   "%.40s leads to %.46s, which is not this machine: it could "
+                   "be read there",
                    d->dial->host, address);
 }
 

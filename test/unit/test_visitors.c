@@ -360,7 +360,7 @@ static void test_the_most_specific_rule(void **state)
         {"a.x.test", "/Admin/.", 0},
         {"b.x.test", "/x/../Admin", 2}, /* no rules for its paths */
     };
-    char peer[16];
+    char peer[24];
     struct inl_permit permit;
 
     (void)state;
