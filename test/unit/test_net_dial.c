@@ -238,7 +238,7 @@ static void test_what_stays_here_goes_nowhere_else(void **state)
                      INLETS_EINSECURE);
     assert_string_equal(call.dial.why,
                         "reject.test leads to 255.255.255.255, which is not "
-                        "this machine: what is sent could be read on the way");
+                        "this machine: it could be read there");
     assert_int_equal(dial_here(r, &end, &call, "one.test", dead),
                      INLETS_EREFUSED);
     assert_int_equal(dial_here(r, &end, &call, "reject.two.test", port), 0);
