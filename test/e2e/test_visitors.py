@@ -617,7 +617,7 @@ def lines_of_the_readme(w):
                      ('inlets-server ', f'inlets-server --port {port} ')):
         check(old in lines, old)
         lines = lines.replace(old, new)
-    script = (f'cd {w.folder}; PATH={w.path("cmd")}:$PATH\n{lines}'
+    script = (f'cd "{w.folder}"; PATH="{w.path("cmd")}:$PATH"\n{lines}'
               f'curl -s -o /dev/null -w "%{{http_code}}" -H '
               f'"Host: app.example.com" http://127.0.0.1:{port}/\n'
               'kill $(jobs -p); wait\n')
