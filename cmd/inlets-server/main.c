@@ -38,11 +38,11 @@ struct program {
     uv_timer_t watch; /* of files that change */
     bool has_usr1, has_hangup, has_watch;
     const struct cmd_certs *certs;
-    const char *accounts;                 /* NULL: none */
-    const char *visitors;                 /* NULL: none */
-    uint64_t certs_stamp, accounts_stamp; /* of what was read last */
+    struct cmd_accounts accounts;
+    const char *visitors; /* NULL: none */
+    uint64_t certs_stamp; /* of what was read last */
     uint64_t visitors_stamp;
-    const char *reread[CMD_CERTS_FILES + 2];
+    const char *reread[CMD_CERTS_FILES + 2 + CMD_ACCOUNTS_KEYS];
     struct inlets_server *server;
     struct cmd_sockets handed; /* over by systemd; the server owns them */
     unsigned wss_port;         /* of clients by TLS; 0: none */
@@ -164,9 +164,11 @@ static void reload_accounts(struct program *program)
     size_t n = 0;
     int rc;
 
-    program->accounts_stamp = cmd_file_stamp(0, program->accounts);
-    rc = cmd_accounts_load(program->accounts, program->server, &n, &p);
+    rc = cmd_accounts_load(&program->accounts, program->server, &n, &p);
     say_reloaded(program, "accounts", n, rc == 0 ? NULL : &p);
+    if (rc == 0 && p.text[0] != '\0') {
+        say_reloaded(program, "keys of an issuer", 0, &p);
+    }
 }
 
 static void reload_visitors(struct program *program)
@@ -195,7 +197,7 @@ static void on_hangup(uv_signal_t *handle, int signum)
     if (cmd_certs_is_given(program->certs)) {
         reload_certs(program);
     }
-    if (program->accounts != NULL) {
+    if (program->accounts.path != NULL) {
         reload_accounts(program);
     }
     if (program->visitors != NULL) {
@@ -215,8 +217,8 @@ static void on_watch(uv_timer_t *handle)
         cmd_certs_stamp(program->certs) != program->certs_stamp) {
         reload_certs(program);
     }
-    if (program->accounts != NULL &&
-        cmd_file_stamp(0, program->accounts) != program->accounts_stamp) {
+    if (program->accounts.path != NULL &&
+        cmd_accounts_have_changed(&program->accounts)) {
         reload_accounts(program);
     }
     if (program->visitors != NULL &&
@@ -445,21 +447,23 @@ static int load_accounts(struct program *program,
     struct cmd_problem p;
     size_t n;
 
-    program->accounts = o->accounts;
-    if (program->accounts == NULL) {
+    program->accounts.path = o->accounts;
+    if (program->accounts.path == NULL) {
         return 0;
     }
-    watch_file(program, program->accounts);
-    program->accounts_stamp = cmd_file_stamp(0, program->accounts);
-    if (cmd_accounts_load(program->accounts, program->server, &n, &p) != 0) {
+    if (cmd_accounts_load(&program->accounts, program->server, &n, &p) != 0) {
         cmd_process_fail(&program->log, PROGRAM, "%s", p.text);
         return -1;
+    }
+    watch_file(program, program->accounts.path);
+    for (size_t i = 0; i < program->accounts.nkeys; i++) {
+        watch_file(program, program->accounts.keys[i].file);
     }
     if (n == 0) {
         cmd_log_say(&program->log, INLETS_LOG_WARN,
                     "there is no account yet: inlets-server account add makes "
                     "one",
-                    "file", program->accounts, NULL);
+                    "file", program->accounts.path, NULL);
     }
     return 0;
 }
@@ -612,6 +616,7 @@ static int run(struct cmd_server_options *o, const struct cmd_sockets *handed)
         cmd_process_fail(&program.log, PROGRAM, "handles were left open");
         status = CMD_EXIT_FAILED;
     }
+    cmd_accounts_fini(&program.accounts);
     return status;
 }
 

@@ -115,6 +115,17 @@ INLETS_API INLETS_MUST_USE int inlets_accounts_set_issuer(
     struct inlets_accounts *accounts, const char *name, const char *issuer,
     const char *audience, struct inlets_slice keys, char why[INLETS_WHY_SIZE]);
 
+/* Issuers may have their keys in files of their own ("jwks"). The index-th of
+ * these files, as it is written; NULL: there are no more. */
+INLETS_API const char *
+inlets_accounts_keys_file(const struct inlets_accounts *accounts, size_t index);
+/* What is in it: a JWK Set. Until then the tokens of that issuer are refused;
+ * changes of the accounts forget it. INLETS_ENOROUTE: there is no such file;
+ * INLETS_EINVAL with a sentence, INLETS_ENOMEM: the keys are what they were. */
+INLETS_API INLETS_MUST_USE int
+inlets_accounts_load_keys(struct inlets_accounts *accounts, size_t index,
+                          struct inlets_slice keys, char why[INLETS_WHY_SIZE]);
+
 /* From now on these, beside opts.token, whose holder may serve every host; and
  * nobody without a token. The server owns them, unless the error is
  * INLETS_ENOMEM. Clients of accounts that are gone, that have expired, or

@@ -219,3 +219,34 @@ int inlets_accounts_set_issuer(struct inlets_accounts *accounts,
     return inl_account_doc_set_issuer(&accounts->doc, name, issuer, audience,
                                       keys, why);
 }
+
+/* The index-th issuer with a file; or how many issuers there are. */
+static size_t find_file(const struct inlets_accounts *accounts, size_t index)
+{
+    const struct inl_account_doc *doc = &accounts->doc;
+    size_t i = 0;
+
+    while (i < doc->nissuers && (doc->issuers[i].jwks == NULL || index-- > 0)) {
+        i++;
+    }
+    return i;
+}
+
+const char *inlets_accounts_keys_file(const struct inlets_accounts *accounts,
+                                      size_t index)
+{
+    size_t i = find_file(accounts, index);
+
+    return i < accounts->doc.nissuers ? accounts->doc.issuers[i].jwks : NULL;
+}
+
+int inlets_accounts_load_keys(struct inlets_accounts *accounts, size_t index,
+                              struct inlets_slice keys,
+                              char why[INLETS_WHY_SIZE])
+{
+    size_t i = find_file(accounts, index);
+
+    return i < accounts->doc.nissuers
+               ? inl_account_doc_load_keys(&accounts->doc, i, keys, why)
+               : INLETS_ENOROUTE;
+}

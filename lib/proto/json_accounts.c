@@ -273,6 +273,7 @@ static char *print_rules(const struct reading *r, json_t *rules)
         json_t *who = json_copy(json_object_get(r->issuers, issuer));
 
         (void)json_object_del(who, "keys");
+        (void)json_object_del(who, "jwks");
         done = json_array_append_new(all, who) == 0 && done;
     }
     if (done) {
@@ -409,12 +410,17 @@ static int read_issuer(const char *name, json_t *value,
     issuer->name = name;
     issuer->issuer = text_in(value, "issuer");
     issuer->audience = text_in(value, "audience");
+    issuer->jwks = text_in(value, "jwks");
     if (name[0] == '\0' || json_object_size(value) != 3 ||
         issuer->issuer == NULL || issuer->audience == NULL) {
         return refuse_issuer(name,
                              "not like {\"issuer\": \"https://...\", "
-                             "\"audience\": \"...\", \"keys\": [...]}",
+                             "\"audience\": \"...\", \"keys\": [...]}, or "
+                             "\"jwks\": \"FILE\" for \"keys\"",
                              why);
+    }
+    if (issuer->jwks != NULL) {
+        return 0; /* whoever reads files reads that, too */
     }
     err = inl_jwk_read(json_object_get(value, "keys"), &issuer->keys,
                        &issuer->nkeys, &what);
@@ -441,6 +447,7 @@ static void fini_issuers(struct inl_jwt_issuer *issuers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         inl_free(issuers[i].keys);
+        json_decref(issuers[i].more);
     }
     inl_free(issuers);
 }
@@ -878,6 +885,32 @@ int inl_account_doc_set_issuer(struct inl_account_doc *doc, const char *name,
     json_decref(loaded);
     json_decref(new);
     return err;
+}
+
+int inl_account_doc_load_keys(struct inl_account_doc *doc, size_t index,
+                              struct inlets_slice keys,
+                              char why[INL_ACCOUNT_WHY])
+{
+    struct inl_jwt_issuer *issuer = &doc->issuers[index], new = *issuer;
+    const char *what = "not JSON, or no JWK Set";
+    int err = INLETS_EINVAL;
+
+    new.more = load_keys(keys);
+    if (new.more != NULL) {
+        err = inl_jwk_read(new.more, &new.keys, &new.nkeys, &what);
+    }
+    if (err != 0) {
+        json_decref(new.more);
+        if (err == INLETS_EINVAL) {
+            (void)snprintf(why, INL_ACCOUNT_WHY, "issuer %.60s: keys: %s",
+                           issuer->name, what);
+        }
+        return err;
+    }
+    inl_free(issuer->keys);
+    json_decref(issuer->more);
+    *issuer = new;
+    return 0;
 }
 
 /* ---- tokens of issuers -------------------------------------------------- */

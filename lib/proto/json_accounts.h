@@ -12,11 +12,13 @@
  *    "issuers": {"github": {
  *       "issuer": "https://token.actions.githubusercontent.com",
  *       "audience": "inlets",
- *       "keys": [{"kty": "RSA", "kid": "1", "n": "...", "e": "AQAB"}]}}}
+ *       "keys": [{"kty": "RSA", "kid": "1", "n": "...", "e": "AQAB"}]},
+ *     "pods": {"issuer": "...", "audience": "...", "jwks": "pods.json"}}}
  *
  * Claims (json_jwt.h): tokens of that issuer which say all that a rule says are
  * the account's; the first account in the file whose rule fits has them. An
- * issuer may be there twice, for two audiences; of a token for both it is the
+ * issuer has its keys here or in a file of their own, as it publishes them; it
+ * may be there twice, for two audiences; of a token for both it is the
  * first that counts. All but "hosts" may be left out. A member that is not
  * known is an error: a limit with a slip of the pen must not be no limit. */
 #ifndef INL_PROTO_JSON_ACCOUNTS_H
@@ -115,6 +117,13 @@ int inl_account_doc_set_issuer(struct inl_account_doc *doc, const char *name,
                                const char *issuer, const char *audience,
                                struct inlets_slice keys,
                                char why[INL_ACCOUNT_WHY]);
+
+/* The keys of the issuer of that index which has them in a file: what is in it.
+ * Tokens are refused before. They are not printed, and to be loaded anew when
+ * the document has changed. Errors as above; the keys are what they were. */
+int inl_account_doc_load_keys(struct inl_account_doc *doc, size_t index,
+                              struct inlets_slice keys,
+                              char why[INL_ACCOUNT_WHY]);
 
 /* Whose is this token (JWT), at this time, and until when? NULL and why: for
  * the log. */

@@ -31,6 +31,8 @@ struct inl_jwt_issuer {
     const char *name;     /* ours for it */
     const char *issuer;   /* "iss" */
     const char *audience; /* in "aud" */
+    const char *jwks;    /* a file with the keys; NULL: the document has them */
+    struct json_t *more; /* what such a file says; owned; NULL: nothing yet */
     struct inl_jwk *keys; /* owned */
     size_t nkeys;
 };

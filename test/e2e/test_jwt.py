@@ -8,6 +8,7 @@ import time
 from lib.house import check, equal, soon, test, within
 from lib.jwt import Key, b64, claims_of, hs256
 from lib.origin import hello, named
+from lib.procs import NO_LEAK_CHECK
 
 from test_accounts import Book, ask, ask_from, read
 from test_gate import handshake
@@ -30,6 +31,13 @@ class Issued(Book):
                            text or json.dumps({'keys': list(jwks)}))
         return self.run('issuer', 'ci', '--url', ISSUER, '--audience',
                         AUDIENCE, '--keys', path, code=code)
+
+    def write(self, issuers):
+        """Replaces the file by one with these issuers."""
+        with open(self.path, encoding='utf-8') as file:
+            root = json.load(file)
+        self.w.file('accounts.new', json.dumps({**root, 'issuers': issuers}))
+        os.replace(os.path.join(self.w.folder, 'accounts.new'), self.path)
 
     def rule(self, name, host, *claims):
         flags = [flag for claim in claims for flag in ('--claim', claim)]
@@ -325,6 +333,69 @@ def tokens_that_name_no_key(w):
     server.wait_log('does not say which')
     equal(ask(w, server, handshake(book.ec.token(book.claims()))).status, 101,
           'named')
+
+
+@test(timeout=90)
+def keys_in_a_file_of_their_own(w):
+    """As its issuer publishes them: read again when that file changes."""
+    book = Issued(w)
+    book.rule('app', '*.app.test', f'sub={MAIN}')
+    os.mkdir(os.path.join(w.folder, 'keys'))
+    path = os.path.join(w.folder, 'keys', 'ci.json')
+
+    def publish(text):
+        w.file('new.json', text if isinstance(text, str)
+               else json.dumps({'keys': text}))
+        os.replace(os.path.join(w.folder, 'new.json'), path)
+
+    def use(name):
+        book.write({'ci': {'issuer': ISSUER, 'audience': AUDIENCE,
+                           'jwks': name}})
+    use('keys/ci.json')
+    argv = ('--port', '0', '--accounts', book.path)
+    ran = w.run('inlets-server', *argv, code=1)
+    check('keys/ci.json: ' in ran.err, 'there is no such file', ran.err)
+    publish([book.ec.jwk()])
+    server = book.server('--sandbox', env=NO_LEAK_CHECK)
+    old = handshake(book.ec.token(book.claims()))
+    equal(ask(w, server, old).status, 101, 'the key of the file')
+    client = book.client(server, w.file('a.jwt', book.ec.token(book.claims())),
+                         f'a.app.test={w.origin(hello).url}')
+    new = Key(w.folder, 'e2')
+    fresh = handshake(new.token(book.claims()))
+    publish([new.jwk()])
+    soon(lambda: ask(w, server, fresh).status == 101, 5, 'the new key')
+    equal(ask(w, server, old).status, 401, 'the old key, gone')
+    publish('{"keys": [')
+    server.wait_log('keys of an issuer not reloaded, the old ones stay.*'
+                    'ci.json: issuer ci: keys')
+    equal(ask(w, server, fresh).status, 101, 'a damaged file')
+    os.unlink(path)
+    server.wait_log('keys of an issuer not reloaded', 2)
+    equal(ask(w, server, fresh).status, 101, 'no file')
+    # What else changes in the meantime is not put off.
+    book.rule('bob', 'b.test', 'sub=bob')
+    bob = handshake(new.token(book.claims(sub='bob')))
+    soon(lambda: ask(w, server, bob).status == 101, 5, 'bob is there')
+    book.run('remove', 'bob')
+    soon(lambda: ask(w, server, bob).status == 401, 5, 'and gone')
+    publish([book.ec.jwk()])
+    soon(lambda: ask(w, server, old).status == 101, 5, 'it is back')
+    check('accounts not reloaded' not in server.log, 'one was not taken')
+    use('keys/no.json')
+    server.wait_log('accounts not reloaded, the old ones stay.*no.json')
+    equal(ask(w, server, old).status, 101, 'one that never was')
+    # Another place, by its whole name, and it is that which is looked at.
+    path = w.file('other.json', json.dumps({'keys': [new.jwk()]}))
+    use(path)
+    soon(lambda: ask(w, server, fresh).status == 101, 5, 'another file')
+    publish([book.ec.jwk()])
+    soon(lambda: ask(w, server, old).status == 101, 5, 'it has changed')
+    equal(server.get('/', 'a.app.test').status, 200, 'who is there stays')
+    equal(server.lines('tunnel ended.*account=app'), [], 'ended')
+    check(client.running, 'the client')
+    book.keys(new.jwk())    # from now on they are in the accounts file
+    soon(lambda: ask(w, server, fresh).status == 101, 5, 'no file any more')
 
 
 @test()

@@ -516,6 +516,12 @@ static void documents_without_sense_are_refused(void **state)
          "\"audience\": \"b\", \"keys\": [], \"more\": 1}}}",
          "issuer i: not like"},
         {"{\"accounts\": {}, \"issuers\": " ISSUER("5") "}", "none is for"},
+        {"{\"accounts\": {}, \"issuers\": {\"i\": {\"issuer\": \"a\", "
+         "\"audience\": \"b\", \"keys\": [" EC_KEY "], \"jwks\": \"c\"}}}",
+         "issuer i: not like"},
+        {"{\"accounts\": {}, \"issuers\": {\"i\": {\"issuer\": \"a\", "
+         "\"audience\": \"b\", \"jwks\": \"\"}}}",
+         "issuer i: keys"},
     };
     struct inl_account_doc doc;
     char why[INL_ACCOUNT_WHY];
@@ -530,6 +536,59 @@ static void documents_without_sense_are_refused(void **state)
             fail_msg("%s: %s", rows[i].text, why);
         }
     }
+    assert_int_equal(alloc_live, 0);
+}
+
+#define WITH_FILE                                                              \
+    "{\"accounts\": {\"first\": {\"hosts\": [\"*\"], \"claims\": " ME          \
+    "}}, \"issuers\": {\"other\": {\"issuer\": \"a\", \"audience\": \"b\", "   \
+    "\"jwks\": \"a.json\"}, \"i\": {\"issuer\": \"https://issuer.test\", "     \
+    "\"audience\": \"inlets\", \"jwks\": \"i.json\"}}}"
+#define KEYS(keys) "{\"keys\": [" keys "]}"
+
+static void keys_may_be_in_files(void **state)
+{
+    static const char *const none[] = {
+        "",
+        "{}",
+        "[]",
+        "5",
+        KEYS(""),
+        KEYS("5"),
+        KEYS(EC_KEY) " x",
+        "{\"keys\": {}}",
+        KEYS(EC_KEY ", {\"kty\": \"RSA\"}"),
+    };
+    struct inl_account_doc doc = parse(WITH_FILE);
+    char why[INL_ACCOUNT_WHY];
+
+    (void)state;
+    assert_string_equal(doc.issuers[1].jwks, "i.json");
+    assert_string_equal(owner_of(&doc, EC_TOKEN, NOW_S), "");
+    for (unsigned round = 0; round < 2; round++) {
+        for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+            *why = '\0';
+            assert_int_equal(
+                inl_account_doc_load_keys(&doc, 1, inl_str(none[i]), why),
+                INLETS_EINVAL);
+            assert_non_null(strstr(why, "issuer i: keys: "));
+        }
+        /* What was there stays. */
+        assert_string_equal(owner_of(&doc, EC_TOKEN, NOW_S),
+                            round == 0 ? "" : "first");
+        assert_int_equal(
+            inl_account_doc_load_keys(&doc, 1, INL_LIT(KEYS(EC_KEY)), why), 0);
+        assert_string_equal(owner_of(&doc, EC_TOKEN, NOW_S), "first");
+    }
+    assert_int_equal(
+        inl_account_doc_load_keys(&doc, 1, INL_LIT(KEYS(RFC_EC_KEY)), why), 0);
+    assert_string_equal(owner_of(&doc, EC_TOKEN, NOW_S), "");
+    alloc_fail_nth = 1;
+    assert_int_equal(
+        inl_account_doc_load_keys(&doc, 1, INL_LIT(KEYS(EC_KEY)), why),
+        INLETS_ENOMEM);
+    alloc_fail_nth = 0;
+    inl_account_doc_fini(&doc);
     assert_int_equal(alloc_live, 0);
 }
 
@@ -566,6 +625,7 @@ int main(void)
         cmocka_unit_test(audiences_are_told_apart),
         cmocka_unit_test(proofs_are_of_rules_and_issuers),
         cmocka_unit_test(documents_without_sense_are_refused),
+        cmocka_unit_test(keys_may_be_in_files),
         cmocka_unit_test(memory_may_run_out),
     };
 
